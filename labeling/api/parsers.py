@@ -1,0 +1,80 @@
+"""Request bodies: JSON that cannot hurt, and JSON Lines as a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser, JSONParser
+
+MAX_DEPTH = 32
+MAX_LINE_BYTES = 64 * 2**20
+
+
+class GuardedJSONParser(JSONParser):
+    """JSON whose texts can be stored: no NUL, no half surrogate pair, no bottomless nesting."""
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        try:
+            content = super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("JSON parse error - nested too deeply") from error
+        _check(content, MAX_DEPTH)
+        return content
+
+
+def _check(value: object, depth: int) -> None:
+    if depth == 0:
+        raise ParseError(f"JSON parse error - nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            _check_text(key)
+            _check(entry, depth - 1)
+    elif isinstance(value, list):
+        for entry in value:
+            _check(entry, depth - 1)
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ParseError("JSON parse error - a text holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParseError("JSON parse error - a text holds half a surrogate pair") from error
+
+
+class JSONLinesParser(BaseParser):
+    """Any body, as an iterator over its lines: an import is never held in memory whole."""
+
+    media_type = "*/*"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return read_lines(stream)
+
+
+def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a stream. One longer than the limit is cut: as JSON it is broken, and reported so."""
+    while line := stream.readline(MAX_LINE_BYTES):
+        whole = line.endswith(b"\n")
+        yield line
+        while not whole and (rest := stream.readline(MAX_LINE_BYTES)):
+            whole = rest.endswith(b"\n")
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,0 +1,194 @@
+"""Pools: settings and progress, import and export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from labeling import selectors, services
+from labeling.api import exports
+from labeling.api.parsers import JSONLinesParser
+from labeling.api.permissions import IsAdmin, IsAdminOrReviewerReads, IsReviewer
+from labeling.errors import InvalidInput
+from labeling.models import Pool
+
+
+class PoolInput(serializers.ModelSerializer[Pool]):
+    """The settings of a pool; ``model`` names the sampler, empty for the promoted policy."""
+
+    guidelines = serializers.CharField(
+        required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+    model = serializers.CharField(
+        required=False, allow_blank=True, allow_null=True, default="", source="sampler"
+    )
+    # The service refuses a name in use, as 409.
+    name = serializers.CharField(max_length=200)
+
+    class Meta:
+        model = Pool
+        fields = (
+            "name",
+            "completions_per_prompt",
+            "overlap",
+            "temperature",
+            "top_p",
+            "max_new_tokens",
+            "guidelines",
+            "model",
+            "lease_seconds",
+        )
+
+    def validate_model(self, value: str | None) -> str:
+        return value or ""
+
+
+class Progress(serializers.Serializer[dict[str, int]]):
+    prompts = serializers.IntegerField()
+    tasks = serializers.IntegerField()
+    open = serializers.IntegerField()
+    leased = serializers.IntegerField()
+    done = serializers.IntegerField()
+    rankings = serializers.IntegerField()
+    comparisons = serializers.IntegerField()
+    late = serializers.IntegerField()
+
+
+class PoolOutput(Progress):
+    """A pool with its progress counts."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    completions_per_prompt = serializers.IntegerField()
+    overlap = serializers.IntegerField()
+    temperature = serializers.FloatField()
+    top_p = serializers.FloatField()
+    max_new_tokens = serializers.IntegerField()
+    lease_seconds = serializers.IntegerField()
+    model = serializers.CharField()
+    guidelines = serializers.CharField()
+    guidelines_version = serializers.IntegerField()
+    is_open = serializers.BooleanField()
+
+
+class LineErrorOutput(serializers.Serializer[dict[str, Any]]):
+    line = serializers.IntegerField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class ImportOutput(serializers.Serializer[dict[str, Any]]):
+    accepted = serializers.IntegerField()
+    duplicates = serializers.IntegerField()
+    rejected = serializers.IntegerField()
+    errors = LineErrorOutput(many=True)
+
+
+def pool_output(pool: Pool) -> dict[str, Any]:
+    guidelines = pool.guideline_versions.order_by("-number").first()
+    return {
+        "id": pool.pk,
+        "name": pool.name,
+        "completions_per_prompt": pool.completions_per_prompt,
+        "overlap": pool.overlap,
+        "temperature": pool.temperature,
+        "top_p": pool.top_p,
+        "max_new_tokens": pool.max_new_tokens,
+        "lease_seconds": pool.lease_seconds,
+        "model": pool.sampler,
+        "guidelines": guidelines.text if guidelines else "",
+        "guidelines_version": guidelines.number if guidelines else 0,
+        "is_open": pool.is_open,
+        **selectors.pool_progress(pool),
+    }
+
+
+class PoolListView(APIView):
+    """All pools; an admin adds one."""
+
+    permission_classes = [IsAdminOrReviewerReads]
+
+    @extend_schema(responses=PoolOutput(many=True))
+    def get(self, request: Request) -> Response:
+        return Response([pool_output(pool) for pool in Pool.objects.all()])
+
+    @extend_schema(request=PoolInput, responses={201: PoolOutput})
+    def post(self, request: Request) -> Response:
+        given = PoolInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        pool = services.create_pool(**given.validated_data)
+        return Response(pool_output(pool), status=status.HTTP_201_CREATED)
+
+
+class PoolDetailView(APIView):
+    """Settings and progress counts of one pool."""
+
+    permission_classes = [IsReviewer]
+
+    @extend_schema(responses=PoolOutput)
+    def get(self, request: Request, pool_id: int) -> Response:
+        return Response(pool_output(selectors.pool_of(pool_id)))
+
+
+class PoolImportView(APIView):
+    """Prompts from a JSON Lines body, with or without completions."""
+
+    permission_classes = [IsAdmin]
+    parser_classes: list[type[BaseParser]] = [JSONLinesParser]
+
+    @extend_schema(
+        request={"application/x-ndjson": OpenApiTypes.STR},
+        responses=ImportOutput,
+    )
+    def post(self, request: Request, pool_id: int) -> Response:
+        pool = selectors.pool_of(pool_id)
+        lines = cast(Iterator[bytes], request.data) if request.stream else iter(())
+        report = services.import_prompts(pool, lines)
+        return Response(
+            {
+                "accepted": report.accepted,
+                "duplicates": report.duplicates,
+                "rejected": report.rejected,
+                "errors": report.errors,
+            }
+        )
+
+
+class PoolExportView(APIView):
+    """Everything collected, streamed."""
+
+    permission_classes = [IsReviewer]
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("kind", enum=list(exports.ROWS_OF_KIND), default="comparisons"),
+            OpenApiParameter("format", enum=list(exports.WRITERS), default="jsonl"),
+            OpenApiParameter("labelers", enum=list(exports.LABELERS), default="all"),
+        ],
+        responses={
+            (200, media_type): OpenApiResponse(OpenApiTypes.BINARY)
+            for media_type in exports.MEDIA_TYPES
+        },
+    )
+    def get(self, request: Request, pool_id: int) -> StreamingHttpResponse:
+        pool = selectors.pool_of(pool_id)
+        kind = _choice(request, "kind", exports.ROWS_OF_KIND, "comparisons")
+        format_ = _choice(request, "format", exports.WRITERS, "jsonl")
+        labelers = _choice(request, "labelers", exports.LABELERS, "all")
+        return exports.stream(pool, kind=kind, format_=format_, labelers=labelers)
+
+
+def _choice(request: Request, name: str, choices: Any, default: str) -> str:
+    value = request.query_params.get(name, default)
+    if value not in choices:
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}", field=name)
+    return value

@@ -1,0 +1,80 @@
+"""People, simulated people, and their tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.db import models
+from django.db.models import Q
+
+
+class PodiumUserManager(UserManager["User"]):
+    def create_superuser(
+        self,
+        username: str,
+        email: str | None = None,
+        password: str | None = None,
+        **extra: object,
+    ) -> User:
+        """Django's own command for the first account makes an admin of Podium."""
+        extra.setdefault("role", User.Role.ADMIN)
+        return super().create_superuser(username, email, password, **extra)
+
+
+class User(AbstractUser):
+    """An account. The role decides what it may do; Django's staff flags follow from it."""
+
+    class Role(models.TextChoices):
+        LABELER = "labeler"
+        REVIEWER = "reviewer"
+        ADMIN = "admin"
+
+    class LabelerGroup(models.TextChoices):
+        TRAINING = "training"
+        HELD_OUT = "held-out"
+
+    role = models.CharField(max_length=16, choices=Role, default=Role.LABELER)
+    labeler_group = models.CharField(
+        max_length=16,
+        choices=LabelerGroup,
+        default=LabelerGroup.TRAINING,
+        help_text="Rankings of the held-out group never train a model; they measure it.",
+    )
+    is_simulated = models.BooleanField(
+        default=False, help_text="A program, not a person: kept apart from people in training data."
+    )
+
+    objects: ClassVar[PodiumUserManager] = PodiumUserManager()
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(role="admin", is_superuser=True, is_staff=True)
+                | (~Q(role="admin") & Q(is_superuser=False, is_staff=False)),
+                name="staff_flags_follow_role",
+            ),
+        ]
+
+    @property
+    def is_reviewer(self) -> bool:
+        """May see what labelers did: reviewers and admins."""
+        return self.role in (self.Role.REVIEWER, self.Role.ADMIN)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == self.Role.ADMIN
+
+
+class ApiToken(models.Model):
+    """A bearer token. Only its SHA-256 is kept: a copy of the database opens nothing."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"

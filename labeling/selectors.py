@@ -1,0 +1,270 @@
+"""The reads of labeling. What a labeler may see is decided here, by an allow-list."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from labeling.errors import NotFound
+from labeling.models import (
+    Assignment,
+    Comparison,
+    Demonstration,
+    Pool,
+    Prompt,
+    Ranking,
+    Round,
+    Slot,
+    Task,
+    User,
+)
+from labeling.ordering import ALIASES
+
+MIN_RETRY_SECONDS = 5
+MAX_RETRY_SECONDS = 300
+
+
+def open_pools() -> QuerySet[Pool]:
+    return Pool.objects.filter(is_open=True)
+
+
+def pool_of(pool_id: int) -> Pool:
+    pool = Pool.objects.filter(pk=pool_id).first()
+    if pool is None:
+        raise NotFound(f"There is no pool {pool_id}.")
+    return pool
+
+
+def pool_named(name_or_id: str) -> Pool:
+    """By id or by name, as commands take it."""
+    by_id = Q(pk=int(name_or_id)) if name_or_id.isdecimal() else Q(pk=None)
+    pool = Pool.objects.filter(by_id | Q(name=name_or_id)).first()
+    if pool is None:
+        names = ", ".join(Pool.objects.values_list("name", flat=True)[:20]) or "none yet"
+        raise NotFound(f"There is no pool {name_or_id!r}; there are: {names}.")
+    return pool
+
+
+def open_assignments(labeler: User, pools: QuerySet[Pool]) -> list[Assignment]:
+    """What the labeler has begun and not ended, oldest first."""
+    return list(
+        Assignment.objects.filter(
+            labeler=labeler, state=Assignment.State.OPEN, task__prompt__pool__in=pools
+        )
+        .select_related("task__prompt__pool", "labeler")
+        .order_by("created_at")
+    )
+
+
+def assignment_of(labeler: User, assignment_id: uuid.UUID) -> Assignment:
+    found = (
+        Assignment.objects.filter(pk=assignment_id, labeler=labeler)
+        .select_related("task__prompt__pool", "guideline_version", "slot")
+        .first()
+    )
+    if found is None:
+        raise NotFound("There is no such assignment of yours.")
+    return found
+
+
+def lease_seconds_left(assignment: Assignment) -> int:
+    """On database time; 0 when the lease has ended or went to somebody else."""
+    left = (
+        Slot.objects.filter(
+            pk=assignment.slot_id,
+            state=Slot.State.LEASED,
+            lease_token=assignment.lease_token,
+        )
+        .annotate(left=ExpressionWrapper(F("lease_until") - Now(), output_field=DurationField()))
+        .values_list("left", flat=True)
+        .first()
+    )
+    return max(0, round(left.total_seconds())) if left is not None else 0
+
+
+def task_payload(assignment: Assignment) -> dict[str, Any]:
+    """All that a labeler sees of a task: an allow-list, blind to models, ids, times and other people."""
+    pool = assignment.task.prompt.pool
+    text_of = dict(assignment.task.completions.values_list("number", "text"))
+    guideline = assignment.guideline_version
+    return {
+        "assignment": str(assignment.pk),
+        "lease_token": str(assignment.lease_token),
+        "lease_seconds": lease_seconds_left(assignment),
+        "pool": pool.name,
+        "prompt": {"messages": assignment.task.prompt.messages},
+        "completions": [
+            {"alias": alias, "text": text_of[number]}
+            for alias, number in assignment.number_of_alias.items()
+        ],
+        "rubric": pool.rubric,
+        "guidelines": {
+            "version": guideline.number if guideline else 0,
+            "text": guideline.text if guideline else "",
+        },
+        "draft": assignment.draft,
+    }
+
+
+def retry_after(labeler: User, pool: Pool | None) -> int:
+    """Seconds until a task may come free: the soonest end of a lease on a task new to the labeler."""
+    slots = Slot.objects.filter(pool__in=open_pools(), state=Slot.State.LEASED)
+    if pool is not None:
+        slots = slots.filter(pool=pool)
+    soonest = slots.exclude(task__assignments__labeler=labeler).aggregate(
+        left=Min(ExpressionWrapper(F("lease_until") - Now(), output_field=DurationField()))
+    )["left"]
+    if soonest is None:
+        return MAX_RETRY_SECONDS
+    return min(max(int(soonest.total_seconds()) + 1, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
+
+
+def pool_progress(pool: Pool) -> dict[str, int]:
+    """Counts of what is there and what is done; ``leased`` counts live leases only."""
+    live = Q(state=Slot.State.LEASED, lease_until__gt=Now())
+    slots = Slot.objects.filter(pool=pool).aggregate(
+        leased=Count("pk", filter=live),
+        done=Count("pk", filter=Q(state=Slot.State.DONE)),
+        total=Count("pk"),
+    )
+    rankings = Ranking.objects.filter(task__prompt__pool=pool).aggregate(
+        counted=Count("pk", filter=Q(status=Ranking.Status.COUNTED)),
+        late=Count("pk", filter=Q(status=Ranking.Status.LATE)),
+    )
+    return {
+        "prompts": pool.prompts.count(),
+        "tasks": Task.objects.filter(prompt__pool=pool).count(),
+        "open": slots["total"] - slots["leased"] - slots["done"],
+        "leased": slots["leased"],
+        "done": slots["done"],
+        "rankings": rankings["counted"],
+        "comparisons": Comparison.objects.filter(
+            ranking__task__prompt__pool=pool, ranking__status=Ranking.Status.COUNTED
+        ).count(),
+        "late": rankings["late"],
+    }
+
+
+def pools_for(user: User) -> list[tuple[Pool, dict[str, int]]]:
+    """The pools that take work now, with their progress; reviewers and admins see closed ones too."""
+    pools = Pool.objects.all() if user.is_reviewer else open_pools()
+    return [(pool, pool_progress(pool)) for pool in pools]
+
+
+def rankings_today(user: User) -> int:
+    since = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return Ranking.objects.filter(labeler=user, created_at__gte=since).count()
+
+
+def prompts_to_sample(pool: Pool, round_: Round) -> QuerySet[Prompt]:
+    """Prompts of the pool that have no task in the round."""
+    return pool.prompts.exclude(tasks__round=round_).order_by("id")
+
+
+# --- training data and exports --------------------------------------------------------------------
+
+
+def counted_rankings(pool: Pool | None = None, labelers: str = "all") -> QuerySet[Ranking]:
+    """Rankings that count, oldest first.
+
+    ``labelers``: ``people``, ``simulated`` or ``all``.
+    """
+    rankings = Ranking.objects.filter(status=Ranking.Status.COUNTED)
+    if pool is not None:
+        rankings = rankings.filter(task__prompt__pool=pool)
+    if labelers != "all":
+        rankings = rankings.filter(labeler__is_simulated=labelers == "simulated")
+    return rankings.order_by("id")
+
+
+def ranking_rows(rankings: QuerySet[Ranking]) -> Iterator[dict[str, Any]]:
+    """One row a ranking: the prompt, its completions as ranked, in shown order."""
+    rows = rankings.select_related(
+        "task__prompt__pool", "task__round", "labeler", "assignment"
+    ).prefetch_related("items__completion")
+    for ranking in rows.iterator(chunk_size=200):
+        yield {
+            **_provenance(ranking),
+            "messages": ranking.task.prompt.messages,
+            "completions": _ranked_completions(ranking),
+            "note": ranking.note,
+        }
+
+
+def comparison_rows(rankings: QuerySet[Ranking]) -> Iterator[dict[str, Any]]:
+    """One row a comparison, ties among them; ``chosen`` and ``rejected`` are null for a tie."""
+    rows = rankings.select_related(
+        "task__prompt__pool", "task__round", "labeler", "assignment"
+    ).prefetch_related("comparisons__a", "comparisons__b")
+    for ranking in rows.iterator(chunk_size=200):
+        for pair in ranking.comparisons.all():
+            chosen, rejected = (pair.b, pair.a) if pair.preferred == "b" else (pair.a, pair.b)
+            tie = pair.preferred == Comparison.Preferred.TIE
+            yield {
+                **_provenance(ranking),
+                "messages": ranking.task.prompt.messages,
+                "a": pair.a.text,
+                "b": pair.b.text,
+                "model_a": pair.a.model,
+                "model_b": pair.b.model,
+                "preferred": pair.preferred,
+                "rank_gap": pair.rank_gap,
+                "chosen": None if tie else chosen.text,
+                "rejected": None if tie else rejected.text,
+            }
+
+
+def demonstration_rows(pool: Pool | None = None) -> Iterator[dict[str, Any]]:
+    rows = Demonstration.objects.select_related("prompt__pool", "author")
+    if pool is not None:
+        rows = rows.filter(prompt__pool=pool)
+    for row in rows.order_by("id").iterator(chunk_size=500):
+        yield {
+            "pool": row.prompt.pool.name,
+            "prompt": row.prompt_id,
+            "prompt_author": row.prompt.author,
+            "use_case": row.prompt.use_case,
+            "author": row.author.username if row.author else "",
+            "messages": row.prompt.messages,
+            "completion": row.text,
+        }
+
+
+def _provenance(ranking: Ranking) -> dict[str, Any]:
+    prompt = ranking.task.prompt
+    return {
+        "pool": prompt.pool.name,
+        "prompt": prompt.pk,
+        "prompt_author": prompt.author,
+        "use_case": prompt.use_case,
+        "task": ranking.task_id,
+        "round": ranking.task.round_id,
+        "ranking": ranking.pk,
+        "labeler": ranking.labeler.username,
+        "labeler_group": ranking.labeler.labeler_group,
+        "simulated": ranking.labeler.is_simulated,
+    }
+
+
+def _ranked_completions(ranking: Ranking) -> list[dict[str, Any]]:
+    item_of = {item.completion.number: item for item in ranking.items.all()}
+    rows = []
+    for alias, number in zip(ALIASES, ranking.assignment.shown_order, strict=False):
+        item = item_of[number]
+        rows.append(
+            {
+                "alias": alias,
+                "number": number,
+                "text": item.completion.text,
+                "model": item.completion.model,
+                "rank": item.rank,
+                "quality": item.quality,
+                "flags": item.flags,
+            }
+        )
+    return rows

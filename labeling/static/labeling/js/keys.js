@@ -1,0 +1,21 @@
+/** Which key means what on the ranking page; what it does is the page's business. */
+
+const ARROWS = { ArrowDown: 1, ArrowUp: -1 };
+const LETTERS = { j: ["focus", 1], k: ["focus", -1], o: ["open"], f: ["flags"], u: ["undo"] };
+
+/** The action of a keyboard event as [name, argument], or null where the key keeps its own meaning. */
+export function actionOf(event) {
+  const { key, code, shiftKey: shift, target } = event;
+  if (event.altKey) return null;
+  if (event.ctrlKey || event.metaKey) return key === "Enter" ? ["submit"] : null;
+  if (target.closest?.("textarea, select, dialog, input:not([type=radio], [type=checkbox])")) return null;
+  if (key === "?") return ["keys"];
+  if (key === "=") return ["tie"];
+  // By place on the keyboard: on a French one the digits need Shift, on others Shift makes a sign.
+  const digit = Number(/^(?:Digit|Numpad)([1-9])$/.exec(code)?.[1]);
+  if (digit) return [shift ? "rate" : "place", digit];
+  if (key in ARROWS && target.type !== "radio") return [shift ? "shift" : "focus", ARROWS[key]];
+  if (key === "Backspace" || key === "Delete") return ["unplace"];
+  if (shift && key.toLowerCase() === "u") return ["redo"];
+  return LETTERS[key] ?? null;
+}

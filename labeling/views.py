@@ -1,0 +1,183 @@
+"""The pages of labeling: they speak HTTP and HTML, ``labeling.services`` speaks labeling."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from labeling import selectors, services
+from labeling.errors import LabelingError, LeaseExpired, NotFound
+from labeling.forms import RankingForm, SkipForm
+from labeling.models import Assignment, Pool, User
+
+# Up to so many characters, the turns before the prompt are shown unfolded.
+SHORT_HISTORY = 1_200
+
+SAVED = "Ranking saved. Thank you."
+SAVED_LATE = (
+    "Your ranking is kept for the reviewers, but it does not count: its time had run out and somebody "
+    "else took the last place on that prompt."
+)
+SKIPPED = "Skipped. You will not be shown that prompt again."
+
+
+class LabelerRequest(HttpRequest):
+    """A request that passed ``login_required``."""
+
+    user: User
+
+
+@login_required
+@require_GET
+def home(request: LabelerRequest) -> HttpResponse:
+    pools = selectors.pools_for(request.user)
+    context = {
+        "pools": pools,
+        "any_open": any(pool.is_open for pool, _ in pools),
+        "rankings_today": selectors.rankings_today(request.user),
+        "live": selectors.open_assignments(request.user, selectors.open_pools()),
+    }
+    return render(request, "labeling/home.html", context)
+
+
+@never_cache
+@login_required
+@require_GET
+def rank(request: LabelerRequest, pool_id: int | None = None) -> HttpResponse:
+    """On to the labeler's task in hand, else to a new one. Asking again gives the same task."""
+    pool = _pool(pool_id) if pool_id is not None else None
+    assignment = services.lease_next(request.user, pool=pool)
+    if assignment is not None:
+        return redirect("labeling:assignment", assignment.pk)
+    context = {"pool": pool, "rankings_today": selectors.rankings_today(request.user)}
+    return render(request, "labeling/nothing.html", context)
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def assignment(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
+    """The ranking page, and the plain form's submission."""
+    leased = _assignment(request.user, assignment_id)
+    task = selectors.task_payload(leased)
+    if request.method == "POST":
+        return _submit(request, leased, RankingForm(task, request.POST), task)
+    if leased.state != Assignment.State.OPEN:
+        messages.info(request, "That prompt was already submitted or skipped.")
+        return redirect(_next_url(leased))
+    return _ranking_page(request, leased, RankingForm(task), task)
+
+
+@login_required
+@require_POST
+def skip(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
+    leased = _assignment(request.user, assignment_id)
+    form = SkipForm(request.POST)
+    if form.is_valid():
+        try:
+            services.skip_assignment(
+                request.user,
+                assignment_id,
+                lease_token=form.cleaned_data["lease_token"],
+                reason=form.full_reason(),
+            )
+        except LabelingError as error:
+            messages.warning(request, error.message)
+        else:
+            messages.success(request, SKIPPED)
+            return redirect(_next_url(leased))
+    else:
+        messages.warning(request, "Please choose why you skip it.")
+    return redirect("labeling:assignment", assignment_id)
+
+
+def _submit(
+    request: LabelerRequest, leased: Assignment, form: RankingForm, task: dict[str, Any]
+) -> HttpResponse:
+    if not form.is_valid():
+        return _ranking_page(request, leased, form, task, status=422)
+    try:
+        submitted = _submit_renewing(request.user, leased.pk, form.answer())
+    except LabelingError as error:
+        if leased.state != Assignment.State.OPEN:
+            messages.info(request, error.message)
+            return redirect(_next_url(leased))
+        form.add_error(None, error.message)
+        return _ranking_page(request, leased, form, task, status=409)
+    if submitted.status == "late":
+        messages.warning(request, SAVED_LATE)
+    else:
+        messages.success(request, SAVED)
+    return redirect(_next_url(leased))
+
+
+def _submit_renewing(
+    labeler: User, assignment_id: uuid.UUID, answer: dict[str, Any]
+) -> services.Submitted:
+    """Submit; when the lease has ended, take it anew and submit again.
+
+    Where that fails too the second submission is stored as late: nothing a labeler did is dropped.
+    """
+    try:
+        return services.submit_ranking(labeler, assignment_id, **answer)
+    except LeaseExpired:
+        with suppress(LeaseExpired):
+            services.extend_lease(labeler, assignment_id, lease_token=answer["lease_token"])
+        return services.submit_ranking(labeler, assignment_id, **answer)
+
+
+def _ranking_page(
+    request: LabelerRequest,
+    leased: Assignment,
+    form: RankingForm,
+    task: dict[str, Any],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    *earlier, prompt = task["prompt"]["messages"]
+    context = {
+        "task": task,
+        "form": form,
+        "skip_form": SkipForm(initial={"lease_token": task["lease_token"]}),
+        "earlier": earlier,
+        "earlier_open": sum(len(turn["content"]) for turn in earlier) <= SHORT_HISTORY,
+        "prompt": prompt,
+        "rankings_today": selectors.rankings_today(request.user),
+        "next_url": _next_url(leased),
+        "saved_message": SAVED,
+        "late_message": SAVED_LATE,
+        "heartbeat_every": _heartbeat_seconds(leased),
+    }
+    return render(request, "labeling/ranking.html", context, status=status)
+
+
+def _heartbeat_seconds(leased: Assignment) -> int:
+    """Three times within a lease, so that one lost request costs nothing; at least every minute."""
+    return min(max(leased.task.prompt.pool.lease_seconds // 3, 1), 60)
+
+
+def _next_url(leased: Assignment) -> str:
+    return reverse("labeling:pool_rank", args=[leased.task.prompt.pool_id])
+
+
+def _assignment(labeler: User, assignment_id: uuid.UUID) -> Assignment:
+    try:
+        return selectors.assignment_of(labeler, assignment_id)
+    except NotFound as error:
+        raise Http404(error.message) from error
+
+
+def _pool(pool_id: int) -> Pool:
+    try:
+        return selectors.pool_of(pool_id)
+    except NotFound as error:
+        raise Http404(error.message) from error

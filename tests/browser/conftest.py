@@ -1,0 +1,98 @@
+"""A real Chromium against a real server, and a watch over what the page tries to do.
+
+Without Chromium these tests are skipped, unless PODIUM_REQUIRE_SERVICES=1 says that it must be there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from tests.browser.world import PASSWORD
+
+from labeling.models import User
+
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), "")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Playwright's synchronous face runs an event loop in the test's thread, where Django would refuse
+# its database; the database's own set-up comes before any fixture of ours.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    if not CHROMIUM:
+        reason = "no Chromium on PATH (Debian: apt-get install chromium)"
+        if os.environ.get("PODIUM_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return {"executable_path": CHROMIUM, "args": ARGUMENTS}
+
+
+@dataclass
+class Watched:
+    """A page with all that went wrong on it, or out of it."""
+
+    page: Page
+    server: str
+    problems: list[str] = field(default_factory=list)
+    outgoing: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda request: self._request(request.url))
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.server + path)
+        return self.page
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A refusal by the content security policy is reported here.
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
+
+    def _request(self, url: str) -> None:
+        if not url.startswith((self.server, "data:", "blob:")):
+            self.outgoing.append(url)
+
+
+@pytest.fixture
+def sign_in(browser: Browser, live_server: Any) -> Iterator[Callable[..., Watched]]:
+    """``sign_in(user, **context options)`` → a watched page of a signed-in browser."""
+    contexts: list[BrowserContext] = []
+    watched: list[Watched] = []
+
+    def start(user: User, **options: Any) -> Watched:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        watched.append(Watched(context.new_page(), live_server.url))
+        page = watched[-1].open("/login/")
+        page.get_by_label("Username").fill(user.username)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(live_server.url + "/")
+        return watched[-1]
+
+    yield start
+    for context in contexts:
+        context.close()
+    for one in watched:
+        assert one.problems == []
+        assert one.outgoing == []

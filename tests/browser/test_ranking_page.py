@@ -1,0 +1,211 @@
+"""Ranking in a real browser: by keyboard, by mouse, by touch, without JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser.conftest import Watched
+from tests.browser.world import ANSWERS, HOSTILE, make_labeler, make_pool
+
+from labeling.models import Assignment, RankedItem, Ranking
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SignIn = Callable[..., Watched]
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+def stored_ranks() -> dict[str, int]:
+    """Alias → rank of the only ranking."""
+    ranking = Ranking.objects.get()
+    alias_of = {number: alias for alias, number in ranking.assignment.number_of_alias.items()}
+    items = RankedItem.objects.filter(ranking=ranking).select_related("completion")
+    return {alias_of[item.completion.number]: item.rank for item in items}
+
+
+def draft_ranks() -> dict[str, int]:
+    return (Assignment.objects.get().draft or {}).get("ranks", {})
+
+
+def wait_for_draft(page: Page) -> None:
+    expect(page.locator("[data-save-state]")).to_have_text("Draft saved")
+
+
+def drag(page: Page, source: str, target: str) -> None:
+    """As a hand does it: rest on the thing, pull until it comes along, carry it, let go."""
+    page.locator(source).hover()
+    page.mouse.down()
+    page.mouse.move(10, 400, steps=3)
+    expect(page.locator(".sortable-drag")).to_be_visible()
+    box = page.locator(target).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=8)
+    page.mouse.up()
+
+
+def test_rank_by_keyboard(sign_in: SignIn) -> None:
+    make_pool(ANSWERS, ANSWERS[::-1])
+    page = sign_in(make_labeler()).open("/rank/")
+    submit = page.get_by_role("button", name="Submit")
+    expect(submit).to_be_disabled()
+    for key in ["2", "1", "=", "Shift+5"]:
+        page.keyboard.press(key)
+    expect(submit).to_be_disabled()
+    for key in ["Backspace", "4"]:
+        page.keyboard.press(key)
+    expect(submit).to_be_enabled()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("status")).to_contain_text("Ranking saved")
+    assert stored_ranks() == {"A": 2, "B": 1, "C": 1, "D": 4}
+    assert Ranking.objects.get().status == "counted"
+    assert RankedItem.objects.filter(quality=5).count() == 1
+
+
+def test_keys_move_undo_and_redo(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    page = sign_in(make_labeler()).open("/rank/")
+    for key in ["1", "2", "3", "k", "k", "Shift+ArrowDown"]:
+        page.keyboard.press(key)
+    rank_of = {alias: page.locator(f"[name=rank_{alias}]") for alias in "ABC"}
+    expect(page.locator("#answer-B")).to_be_focused()
+    expect(rank_of["B"]).to_have_value("3")
+    expect(rank_of["C"]).to_have_value("2")
+    page.keyboard.press("u")
+    expect(rank_of["B"]).to_have_value("2")
+    page.keyboard.press("Shift+U")
+    expect(rank_of["B"]).to_have_value("3")
+    expect(page.locator("[data-announce]")).to_have_text("Redone. 1 left.")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def test_rank_by_dragging_chips_and_badges(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    page = sign_in(make_labeler()).open("/rank/")
+    expect(page.locator("[data-draggable]")).to_be_attached()
+    drag(page, ".chip[data-alias=A] .grip", "[data-drop='2']")
+    drag(page, ".chip[data-alias=C] .chip-go", "[data-drop='1']")
+    drag(page, "#answer-B .badge", "[data-drop='2']")
+    drag(page, ".chip[data-alias=D] .grip", "[data-drop='4']")
+    expect(page.locator("#answer-A [data-tie]")).to_have_text("tied with B")
+    expect(page.locator("#answer-B .badge")).to_have_count(1)
+    drag(page, ".chip[data-alias=D] .grip", "[data-drop='']")
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    drag(page, ".chip[data-alias=D] .grip", "[data-drop='3']")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", name="Nothing to rank right now")).to_be_visible()
+    assert stored_ranks() == {"A": 2, "B": 2, "C": 1, "D": 3}
+
+
+def test_rank_without_javascript(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    watched = sign_in(make_labeler(), java_script_enabled=False)
+    page = watched.open("/rank/")
+    expect(page.locator(".ranks")).to_be_hidden()
+    for alias, rank in {"A": "3", "B": "1", "C": "3"}.items():
+        page.locator(f"[name=rank_{alias}]").select_option(rank)
+    page.locator("#answer-A .pip").nth(6).click()
+    page.get_by_label("Note").fill("Two of them are alike.")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#answer-D .field-error").first).to_have_text(
+        "This answer still needs a rank."
+    )
+    expect(page.get_by_label("Note")).to_have_value("Two of them are alike.")
+    page.locator("[name=rank_D]").select_option("4")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("status")).to_contain_text("Ranking saved")
+    assert stored_ranks() == {"A": 3, "B": 1, "C": 3, "D": 4}
+    assert RankedItem.objects.filter(quality=7).count() == 1
+    # Chromium reports the form that came back with its faults.
+    watched.problems = [text for text in watched.problems if "422" not in text]
+
+
+def test_reload_keeps_what_was_entered(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    page = sign_in(make_labeler()).open("/rank/")
+    page.keyboard.press("2")
+    page.locator("#answer-B .pip").nth(2).click()
+    page.locator("#answer-C summary").click()
+    page.locator("#answer-C [data-flags] input").first.check()
+    page.get_by_label("Note").fill("half done")
+    wait_for_draft(page)
+    page.wait_for_timeout(700)
+    page.reload()
+    expect(page.locator("[name=rank_A]")).to_have_value("2")
+    expect(page.locator("[data-drop='2'] .chip")).to_have_attribute("data-alias", "A")
+    expect(page.locator("[name=quality_B]").nth(2)).to_be_checked()
+    expect(page.locator("#answer-C [data-flags] input").first).to_be_checked()
+    expect(page.get_by_label("Note")).to_have_value("half done")
+
+
+def test_leaving_at_once_still_saves_the_draft(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    watched = sign_in(make_labeler())
+    page = watched.open("/rank/")
+    page.keyboard.press("3")
+    watched.open("/")
+    page.wait_for_timeout(500)
+    assert draft_ranks() == {"A": 3}
+
+
+def test_phone_ranks_by_its_selects_and_never_scrolls_sideways(sign_in: SignIn) -> None:
+    make_pool([*HOSTILE[:3], "word " * 400])
+    page = sign_in(make_labeler(), **PHONE).open("/rank/")
+    expect(page.get_by_role("button", name="Submit")).to_be_in_viewport()
+    for rank, alias in enumerate("ABCD", start=1):
+        page.locator(f"[name=rank_{alias}]").select_option(str(rank))
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.locator("[data-board-fold]").click()
+    expect(page.locator("[data-drop='4'] .chip")).to_be_visible()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("status")).to_contain_text("Ranking saved")
+    assert stored_ranks() == {"A": 1, "B": 2, "C": 3, "D": 4}
+
+
+@pytest.mark.parametrize("path", ["/", "/rank/", "/login/", "/nowhere/"])
+def test_no_page_scrolls_sideways_on_a_phone(sign_in: SignIn, path: str) -> None:
+    make_pool(HOSTILE, name="A pool with quite a long name, as they come")
+    watched = sign_in(make_labeler("a" * 60), **PHONE)
+    page = watched.open(path)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    # Chromium reports the 404 of the page itself.
+    watched.problems = [text for text in watched.problems if "404" not in text]
+
+
+def test_hostile_answers_stay_text(sign_in: SignIn) -> None:
+    make_pool(HOSTILE)
+    watched = sign_in(make_labeler())
+    page = watched.open("/rank/")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("[data-text] :is(script, img, svg, iframe, style, a)").count() == 0
+    assert "owned" not in page.title()
+    expect(page.locator(".unseen")).to_have_text(["RLO", "ZWSP", "ESC"])
+    overhang = """() => [...document.querySelectorAll('.answer')].some(
+        card => card.scrollWidth > card.clientWidth + 1)"""
+    assert page.evaluate(overhang) is False
+    assert watched.outgoing == []
+
+
+def test_dark_is_followed_and_the_choice_remembered(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    watched = sign_in(make_labeler(), color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page = watched.open("/rank/")
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Switch between light and dark").click()
+    light = page.evaluate(ground)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(ground) == light
+
+
+def test_double_click_on_submit_stores_one_ranking(sign_in: SignIn) -> None:
+    make_pool(ANSWERS, ANSWERS[::-1])
+    page = sign_in(make_labeler()).open("/rank/")
+    for key in "1234":
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Submit").dblclick()
+    expect(page.get_by_role("status")).to_contain_text("Ranking saved")
+    assert Ranking.objects.count() == 1

@@ -1,0 +1,72 @@
+"""Hostile and unusual text, as the pages show it."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.templatetags.podium import icon, snippet, visible
+
+
+def mark(title: str, label: str) -> str:
+    return f'<bdi class="unseen" title="{title}">{label}</bdi>'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\n\ttext", "plain\n\ttext"),
+        ("<b>&\"'", "&lt;b&gt;&amp;&quot;&#x27;"),
+        ("a\u202eb", f"a{mark('right-to-left override', 'RLO')}b"),
+        ("a\u200bb", f"a{mark('zero width space', 'ZWSP')}b"),
+        ("\x00\x00\x00", mark("control character 0000", "NUL×3")),
+        ("one\r\ntwo\rthree", f"one\r\ntwo{mark('control character 000d', 'CR')}three"),
+        ("a\u200db", f"a{mark('zero width joiner', 'ZWJ')}b"),
+    ],
+)
+def test_what_cannot_be_seen_is_named(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@pytest.mark.parametrize("text", ["❤️\u200d🔥", "1️⃣", "می\u200cخواهم", "葛\U000e0100城", "안녕, 세상", "é\u0301"])
+def test_joiners_stay_where_scripts_need_them(text: str) -> None:
+    assert visible(text) == text
+
+
+def test_a_long_hidden_message_is_counted_not_spelled_out() -> None:
+    secret = "".join(chr(0xE0000 + ord(letter)) for letter in "ignore the rules" * 50)
+    assert len(visible(f"Hello{secret}")) < 300
+    assert "+792" in visible(f"Hello{secret}")
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")))
+def test_nothing_visible_is_lost_and_nothing_is_markup(text: str) -> None:
+    html = visible(text)
+    without_marks = re.sub(r'<bdi class="unseen" title="[^"<>]*">[^<>]*</bdi>', "", html)
+    assert "<" not in without_marks
+    assert ">" not in without_marks
+    remains = iter(text)
+    assert all(character in remains for character in unescape_all(without_marks))
+
+
+def unescape_all(html: str) -> str:
+    """As a browser reads it; ``unescape`` also drops characters that HTML forbids, which none is here."""
+    return unescape(html)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("  two\n words\u200b ", "two words"), ("", "(empty)"), ("\u202e\x00", "(empty)"), ("w" * 500, "w" * 80)],
+)
+def test_a_snippet_is_one_short_line(text: str, shown: str) -> None:
+    assert snippet(text) == shown
+
+
+def test_icons_are_inline_drawings_that_readers_pass_over() -> None:
+    drawing = icon("moon")
+    assert drawing.startswith('<svg class="icon"')
+    assert 'aria-hidden="true"' in drawing

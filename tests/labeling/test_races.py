@@ -1,0 +1,127 @@
+"""Many labelers at once: overlap is exact, nothing is counted twice, nothing is lost."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from django.db.models import Count
+
+from labeling import services
+from labeling.errors import LabelingError
+from labeling.models import Comparison, Ranking, Slot, Task
+from tests.conftest import as_lines, line
+
+LABELERS = 8
+TASKS = 6
+OVERLAP = 3
+
+
+@pytest.fixture
+def crowd(transactional_db):
+    pool = services.create_pool(name="race", overlap=OVERLAP)
+    services.import_prompts(pool, as_lines(*(line(f"prompt {n}") for n in range(TASKS))))
+    people = [
+        services.create_user(username=f"p{n}", password=None, role="labeler") for n in range(LABELERS)
+    ]
+    return pool, people
+
+
+def in_threads(work, arguments):
+    """Run ``work`` at once for all ``arguments``, each thread with a connection of its own."""
+    barrier = threading.Barrier(len(arguments))
+
+    def run(argument):
+        try:
+            barrier.wait()
+            return work(argument)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(arguments)) as threads:
+        return list(threads.map(run, arguments))
+
+
+def rank_all(labeler, pool) -> int:
+    import uuid
+
+    done = 0
+    while assignment := services.lease_next(labeler, pool=pool):
+        body = {
+            "lease_token": assignment.lease_token,
+            "submission_id": uuid.uuid4(),
+            "ranks": dict(zip("ABCD", [1, 2, 3, 4], strict=True)),
+        }
+        services.submit_ranking(labeler, assignment.pk, **body)
+        services.submit_ranking(labeler, assignment.pk, **body)
+        done += 1
+    return done
+
+
+def test_overlap_is_exact_when_everybody_works_at_once(crowd):
+    pool, people = crowd
+    done = in_threads(lambda person: rank_all(person, pool), people)
+    assert sum(done) == TASKS * OVERLAP
+    per_task = Task.objects.annotate(n=Count("rankings")).values_list("n", flat=True)
+    assert list(per_task) == [OVERLAP] * TASKS
+    assert Comparison.objects.count() == TASKS * OVERLAP * 6
+    assert Slot.objects.exclude(state="done").count() == 0
+
+
+def test_one_labeler_in_many_tabs_holds_one_task(crowd):
+    pool, people = crowd
+    got = in_threads(lambda _: services.lease_next(people[0], pool=pool).pk, list(range(6)))
+    assert len(set(got)) == 1
+    assert Slot.objects.filter(state="leased").count() == 1
+
+
+def test_a_double_click_stores_one_ranking(crowd):
+    import uuid
+
+    pool, people = crowd
+    assignment = services.lease_next(people[0], pool=pool)
+    body = {
+        "lease_token": assignment.lease_token,
+        "submission_id": uuid.uuid4(),
+        "ranks": dict(zip("ABCD", [1, 2, 3, 4], strict=True)),
+    }
+    answers = in_threads(
+        lambda _: services.submit_ranking(people[0], assignment.pk, **body), list(range(6))
+    )
+    assert len(set(answers)) == 1
+    assert Ranking.objects.count() == 1
+
+
+def test_submit_and_skip_at_once_end_in_one_of_them(crowd):
+    import uuid
+
+    pool, people = crowd
+    assignment = services.lease_next(people[0], pool=pool)
+    token = assignment.lease_token
+
+    def act(which):
+        try:
+            if which:
+                services.skip_assignment(
+                    people[0], assignment.pk, lease_token=token, reason="unclear"
+                )
+            else:
+                services.submit_ranking(
+                    people[0], assignment.pk, lease_token=token, submission_id=uuid.uuid4(),
+                    ranks=dict(zip("ABCD", [1, 2, 3, 4], strict=True)),
+                )  # fmt: skip
+        except LabelingError:
+            return "refused"
+        return "done"
+
+    assert sorted(in_threads(act, [0, 1])) == ["done", "refused"]
+    slot = Slot.objects.get(pk=assignment.slot_id)
+    assert (slot.state == "done") == Ranking.objects.exists()
+
+
+def test_two_imports_of_one_file_add_it_once(crowd):
+    pool, _ = crowd
+    rows = as_lines(*(line(f"new {n}") for n in range(20)))
+    reports = in_threads(lambda _: services.import_prompts(pool, rows), [0, 1])
+    assert sorted(r.accepted for r in reports) == [0, 20]
+    assert sorted(r.duplicates for r in reports) == [0, 20]

@@ -1,0 +1,214 @@
+"""Runs over the API: what is refused when it is created, and what can be read of it."""
+
+import pytest
+
+from labeling import services as labeling_services
+from labeling.models import Pool
+from training import lifecycle, services
+from training.jobs.events import Event
+from training.models import ModelVersion, Run
+from tests.conftest import as_lines, caller, error_code, rank
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ranked(cast, make_pool) -> Pool:
+    pool = make_pool(tasks=2)
+    rank(cast.ben, pool)
+    return pool
+
+
+def start(cast, **body):
+    return cast.ada.post("runs/", body)
+
+
+def test_a_run_is_queued_with_all_its_parameters(cast, ranked):
+    answer = start(cast, kind="reward", pool=ranked.pk, params={"epochs": 2}, seed=7)
+    assert answer.status_code == 201
+    run = answer.json()
+    assert (run["state"], run["seed"], run["model"], run["labelers"]) == ("queued", 7, None, "people")
+    assert run["params"]["epochs"] == 2
+    assert run["params"]["batch_prompts"] == 8
+    assert cast.rob.get(f"runs/{run['id']}/").json() == run
+    assert cast.rob.get("runs/").json() == [run]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "says"),
+    [
+        ({"kind": "magic"}, 400, "run_refused", "kind"),
+        ({"kind": "reward", "params": {"epoch": 1}}, 400, "run_refused", "params.epoch"),
+        ({"kind": "reward", "params": {"epochs": "many"}}, 400, "run_refused", "params.epochs"),
+        ({"kind": "reward", "params": {"epochs": 0}}, 400, "run_refused", "params.epochs"),
+        ({"kind": "rejection", "params": {"n": 1}}, 400, "run_refused", "params.n"),
+        ({"kind": "ppo", "params": {"minibatch_size": 65}}, 400, "run_refused", "minibatch_size"),
+        ({"kind": "reward", "params": []}, 400, "invalid", "params"),
+        ({"kind": "reward", "model": "no such model"}, 404, "model_not_found", "no such model"),
+        ({"kind": "reward", "pool": "no such pool"}, 404, "not_found", "no such pool"),
+        ({"kind": "ppo"}, 404, "model_not_found", "start a reward run first"),
+        ({"kind": "reward", "reward_model": "x"}, 400, "run_refused", "takes no reward model"),
+        ({"kind": "reward", "labelers": "nobody"}, 400, "invalid", "labelers"),
+        ({"kind": "sft"}, 400, "no_training_data", "demonstrations"),
+        ({"kind": "sample"}, 400, "run_refused", "needs a pool"),
+        ({"kind": "reward", "seed": -1}, 400, "invalid", "seed"),
+        ({}, 400, "invalid", "kind"),
+    ],
+)
+def test_a_run_that_cannot_work_is_refused_with_the_reason(cast, ranked, body, status, code, says):
+    answer = start(cast, **body)
+    assert (answer.status_code, error_code(answer)) == (status, code)
+    assert says in answer.json()["error"]["message"]
+    assert not Run.objects.exists()
+
+
+def test_without_comparisons_there_is_no_reward_run(cast, make_pool):
+    pool = make_pool(tasks=1)
+    answer = start(cast, kind="reward", pool=pool.pk)
+    assert (answer.status_code, error_code(answer)) == (400, "no_training_data")
+
+
+def test_ties_alone_are_no_training_data(cast, make_pool):
+    pool = make_pool(tasks=1)
+    rank(cast.ben, pool, [1, 1, 1, 1])
+    assert error_code(start(cast, kind="dpo", pool=pool.pk)) == "no_training_data"
+
+
+def test_the_held_out_group_never_trains(cast, make_pool):
+    pool = make_pool(tasks=1)
+    cast.ben.user.labeler_group = "held-out"
+    cast.ben.user.save(update_fields=["labeler_group"])
+    rank(cast.ben, pool)
+    assert error_code(start(cast, kind="reward", pool=pool.pk)) == "no_training_data"
+
+
+def test_simulated_rankings_train_only_where_no_person_has_ranked(cast, make_pool):
+    pool = make_pool(tasks=2, overlap=2)
+    rank(caller("robot", "labeler", is_simulated=True), pool)
+    assert start(cast, kind="reward", pool=pool.pk).json()["labelers"] == "simulated"
+    rank(cast.ben, pool)
+    assert start(cast, kind="reward", pool=pool.pk).json()["labelers"] == "people"
+    assert start(cast, kind="reward", pool=pool.pk, labelers="all").json()["labelers"] == "all"
+
+
+def test_the_same_run_twice_at_once_is_a_conflict(cast, ranked):
+    first = start(cast, kind="reward", pool=ranked.pk)
+    again = start(cast, kind="reward", pool=ranked.pk)
+    assert (again.status_code, error_code(again)) == (409, "run_exists")
+    assert again.json()["error"]["data"]["run"] == first.json()["id"]
+    assert start(cast, kind="reward", pool=ranked.pk, seed=1).status_code == 201
+
+
+def test_sample_asks_for_what_lacks_completions(cast, make_pool, prompts_pool):
+    answer = cast.ada.post(f"pools/{prompts_pool.pk}/sample/")
+    assert answer.status_code == 202
+    run = Run.objects.get(pk=answer.json()["run"])
+    assert (run.kind, run.params["temperature"]) == ("sample", prompts_pool.temperature)
+    assert cast.ada.post(f"pools/{prompts_pool.pk}/sample/").json() == answer.json()
+    full = make_pool(tasks=1)
+    refused = cast.ada.post(f"pools/{full.pk}/sample/")
+    assert (refused.status_code, error_code(refused)) == (409, "nothing_to_sample")
+
+
+def test_a_queued_run_is_cancelled_at_once_and_only_once(cast, ranked):
+    run = start(cast, kind="reward", pool=ranked.pk).json()
+    cancelled = cast.ada.post(f"runs/{run['id']}/cancel/")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
+    again = cast.ada.post(f"runs/{run['id']}/cancel/")
+    assert (again.status_code, error_code(again)) == (409, "run_not_cancellable")
+    assert error_code(cast.ada.post("runs/999/cancel/")) == "run_not_found"
+
+
+def test_events_are_read_from_where_one_left_off(cast, ranked):
+    start(cast, kind="reward", pool=ranked.pk)
+    run = lifecycle.claim("gpu")
+    events = [Event(phase="train", step=n, total=4, metrics={"loss": 1 / n}, time=n) for n in (1, 2, 3)]
+    lifecycle.record_events(run, 0, events)
+    page = cast.rob.get(f"runs/{run.pk}/events/", after=0).json()
+    assert [e["step"] for e in page["events"]] == [2, 3]
+    assert page["last"] == 2
+    assert cast.rob.get(f"runs/{run.pk}/events/", after=2).json() == {"events": [], "last": 2}
+    assert error_code(cast.rob.get(f"runs/{run.pk}/events/", after="x")) == "invalid"
+    shown = cast.rob.get(f"runs/{run.pk}/").json()
+    assert (shown["progress"], shown["phase"]) == (0.75, "train")
+    assert shown["metrics"]["loss"] == pytest.approx(1 / 3)
+
+
+def test_the_registry_shows_lineage_and_promotion_opens_a_round(cast, make_pool):
+    first = cast.rob.get("models/").json()
+    assert [(m["name"], m["promoted"], m["round"]) for m in first] == [("starter", True, 1)]
+    base = ModelVersion.objects.get()
+    tuned = ModelVersion.objects.create(
+        name="ppo-1", kind="policy", digest="d" * 64, parent=base, round=base.round
+    )
+    answer = cast.ada.post(f"models/{tuned.pk}/promote/")
+    assert answer.json() == {"model": tuned.pk, "round": 2}
+    models = {m["name"]: m for m in cast.rob.get("models/").json()}
+    assert models["ppo-1"]["lineage"] == [base.pk, tuned.pk]
+    assert (models["ppo-1"]["promoted"], models["starter"]["promoted"]) == (True, False)
+    again = cast.ada.post(f"models/{tuned.pk}/promote/")
+    assert (again.status_code, error_code(again)) == (409, "not_promotable")
+
+
+def test_a_reward_model_is_not_promoted(cast):
+    base = services.ensure_first_policy()
+    reward = ModelVersion.objects.create(
+        name="reward-1", kind="reward", digest="d" * 64, parent=base, round=base.round
+    )
+    assert error_code(cast.ada.post(f"models/{reward.pk}/promote/")) == "not_promotable"
+    assert error_code(start(cast, kind="sft", model="reward-1")) == "model_not_found"
+
+
+def test_after_a_promotion_every_prompt_lacks_completions_again(cast, make_pool):
+    pool = make_pool(tasks=2)
+    base = services.ensure_first_policy()
+    tuned = ModelVersion.objects.create(
+        name="ppo-1", kind="policy", digest="d" * 64, parent=base, round=base.round
+    )
+    services.promote_model(None, tuned)
+    run = services.start_run(None, kind="sample", pool=pool)
+    assert (run.model, run.round_id) == (tuned, 2)
+
+
+def test_the_first_policy_follows_the_setting_until_one_of_ours_is_promoted(settings, tmp_path, db):
+    assert services.ensure_first_policy().name == "starter"
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    settings.PODIUM_MODEL = str(folder)
+    mine = services.ensure_first_policy()
+    assert (mine.name, mine.location) == ("mine", str(folder))
+    trained = ModelVersion.objects.create(
+        name="ppo-1", kind="policy", digest="d" * 64, parent=mine, round=mine.round
+    )
+    services.promote_model(None, trained)
+    settings.PODIUM_MODEL = "org/other"
+    assert services.ensure_first_policy() == trained
+
+
+@pytest.mark.parametrize("reference", ["no/such/folder", "/nowhere", "nonsense", "../etc"])
+def test_a_model_that_is_neither_folder_nor_hub_id_is_refused(settings, reference, db):
+    from training.errors import ModelNotFound
+
+    settings.PODIUM_MODEL = reference
+    with pytest.raises(ModelNotFound, match=reference):
+        services.ensure_first_policy()
+
+
+def test_training_data_drops_ties_and_equal_texts(cast, make_pool):
+    from training import selectors
+
+    pool = make_pool(tasks=0)
+    texts = ["same", "same", "other", "last"]
+    row = {"prompt": "x", "author": "me", "completions": [{"text": t} for t in texts]}
+    labeling_services.import_prompts(pool, as_lines(row))
+    rank(cast.ben, pool, [1, 2, 3, 3])
+    (group,) = selectors.comparison_groups(pool, "people")
+    pairs = group["rankings"][0]["pairs"]
+    chosen = [(texts[w], texts[l]) for w, l in pairs]
+    assert group["author"] == "me"
+    assert [c["text"] for c in group["completions"]] == texts
+    # Of six pairs one is a tie of ranks; the pair of equal texts says nothing.
+    tied = 1 if ("same", "same") not in chosen else 0
+    assert tied == 1
+    assert len(pairs) in (4, 5)

@@ -1,0 +1,180 @@
+"""The only writer of run states. Each move is one guarded UPDATE; its row count tells whether it held.
+
+Whoever claims a run gets a fresh token. Heartbeats, progress and the end are fenced by it: a worker
+that slept past its lease finds no row and must stop. All times are the database's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from labeling.lifecycle import current_round, open_round
+from labeling.models import User
+from training.errors import RunFenced
+from training.jobs.events import Event
+from training.models import ModelVersion, Promotion, Run, RunEvent
+
+BACKOFF_SECONDS = 15
+MAX_ERROR_CHARACTERS = 8000
+UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None}
+
+
+@transaction.atomic
+def claim(queue: str) -> Run | None:
+    """Take the oldest due run of ``queue``; None when there is none."""
+    due = Run.objects.filter(queue=queue, state=Run.State.QUEUED, not_before__lte=Now())
+    run = due.select_for_update(skip_locked=True).order_by("id").first()
+    if run is None:
+        return None
+    taken = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+        state=Run.State.RUNNING,
+        attempt=F("attempt") + 1,
+        lease_token=uuid.uuid4(),
+        lease_until=_lease_end(),
+        started_at=Now(),
+        error="",
+    )
+    if not taken:
+        return None
+    run.refresh_from_db()
+    return run
+
+
+def heartbeat(run: Run) -> None:
+    """Extend the lease and read whether a cancel was asked for. Raises RunFenced when it is lost."""
+    _fenced_update(run, lease_until=_lease_end())
+    run.cancel_requested = Run.objects.values_list("cancel_requested", flat=True).get(pk=run.pk)
+
+
+@transaction.atomic
+def record_events(run: Run, first_number: int, events: Sequence[Event]) -> None:
+    """Store events and the progress they tell of. Raises RunFenced when the lease is lost."""
+    if not events:
+        return
+    last = events[-1]
+    run.metrics = {**run.metrics, **{k: v for e in events for k, v in e.metrics.items()}}
+    _fenced_update(
+        run,
+        lease_until=_lease_end(),
+        phase=last.phase[:64],
+        progress=min(1.0, last.step / last.total) if last.total else 0.0,
+        metrics=run.metrics,
+    )
+    RunEvent.objects.bulk_create(
+        RunEvent(
+            run=run,
+            number=number,
+            phase=event.phase[:64],
+            step=event.step,
+            total=event.total,
+            metrics=event.metrics,
+            happened_at=datetime.fromtimestamp(event.time, tz=UTC),
+        )
+        for number, event in enumerate(events, start=first_number)
+    )
+
+
+def succeed(run: Run, metrics: Mapping[str, Any], made: ModelVersion | None = None) -> None:
+    """Raises RunFenced; call it in the transaction that publishes what the run made."""
+    _fenced_update(
+        run,
+        state=Run.State.SUCCEEDED,
+        progress=1.0,
+        metrics={**run.metrics, **metrics},
+        made=made,
+        finished_at=Now(),
+        **UNLEASED,
+    )
+
+
+def fail(run: Run, error: str) -> None:
+    _fenced_update(
+        run,
+        state=Run.State.FAILED,
+        error=error[-MAX_ERROR_CHARACTERS:],
+        finished_at=Now(),
+        **UNLEASED,
+    )
+
+
+def cancel_running(run: Run) -> None:
+    _fenced_update(run, state=Run.State.CANCELLED, finished_at=Now(), **UNLEASED)
+
+
+def requeue_interrupted(run: Run) -> None:
+    """The worker was told to stop and the trainer wrote a checkpoint: the attempt is not charged."""
+    _fenced_update(run, state=Run.State.QUEUED, attempt=F("attempt") - 1, **UNLEASED)
+
+
+def requeue_or_fail(run: Run, error: str) -> None:
+    """The trainer was killed: try again after a while, but not for ever."""
+    if run.attempt >= settings.RUN_MAX_ATTEMPTS:
+        fail(run, f"{error}\nGiven up after {run.attempt} attempts.")
+        return
+    _fenced_update(
+        run, state=Run.State.QUEUED, error=error, not_before=_backoff(run.attempt), **UNLEASED
+    )
+
+
+def request_cancel(run: Run) -> bool:
+    """End a queued run, or ask the worker of a running one to; False when it had ended already."""
+    ended = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+        state=Run.State.CANCELLED, cancel_requested=True, finished_at=Now()
+    )
+    asked = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(cancel_requested=True)
+    return bool(ended or asked)
+
+
+def sweep() -> int:
+    """Give runs whose worker is lost back to the queue; those lost too often fail. Returns how many.
+
+    Idempotent: any number of workers may sweep at once.
+    """
+    lost = Run.objects.filter(state=Run.State.RUNNING, lease_until__lte=Now())
+    swept = 0
+    for run in lost:
+        try:
+            if run.cancel_requested:
+                cancel_running(run)
+            else:
+                requeue_or_fail(run, "The worker was lost: its lease ended without a heartbeat.")
+        except RunFenced:
+            continue
+        swept += 1
+    return swept
+
+
+def due_queues() -> list[str]:
+    """Queues with a run that a worker could claim now."""
+    due = Run.objects.filter(state=Run.State.QUEUED, not_before__lte=Now())
+    return list(due.order_by("queue").values_list("queue", flat=True).distinct())
+
+
+@transaction.atomic
+def promote(model: ModelVersion, by: User | None) -> Promotion:
+    """Open the next round with ``model`` as its sampler; the first promotion takes the first round."""
+    first = not Promotion.objects.exists()
+    round_ = current_round() if first else open_round()
+    return Promotion.objects.create(round=round_, model=model, promoted_by=by)
+
+
+def _fenced_update(run: Run, **changes: Any) -> None:
+    held = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, lease_token=run.lease_token)
+    if not held.update(**changes):
+        raise RunFenced
+
+
+def _lease_end() -> Any:
+    return Now() + timedelta(seconds=settings.RUN_LEASE_SECONDS)
+
+
+def _backoff(attempt: int) -> Any:
+    return Now() + timedelta(seconds=BACKOFF_SECONDS * 2 ** max(0, attempt - 1))

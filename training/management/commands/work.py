@@ -1,0 +1,48 @@
+"""``manage.py work``: the worker loop of the embedded mode. It polls the table that is the queue."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, close_old_connections
+
+from labeling.tasks import release_ended_leases
+from training.execution import run_next
+from training.models import GPU_QUEUE
+
+POLL_SECONDS = 1.0
+
+
+class Command(BaseCommand):
+    help = "Do queued runs, one at a time, until told to stop. SIGTERM: checkpoint and hand back."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--queue", default=GPU_QUEUE)
+        parser.add_argument("--once", action="store_true", help="end when the queue is empty")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        self.stdout.write(f"worker: waiting for runs on queue {options['queue']}")
+        while not stop.is_set():
+            if self._try_next(options["queue"], stop):
+                continue
+            if options["once"]:
+                break
+            stop.wait(POLL_SECONDS)
+        self.stdout.write("worker: stopped")
+
+    def _try_next(self, queue: str, stop: threading.Event) -> bool:
+        close_old_connections()
+        try:
+            release_ended_leases()
+            return run_next(queue, stop)
+        except DatabaseError as error:
+            # The database may be restarting; the loop must outlive it.
+            self.stderr.write(f"worker: the database does not answer: {error}")
+            return False

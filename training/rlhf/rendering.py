@@ -1,0 +1,124 @@
+"""The one way from a conversation and a completion to token ids.
+
+What a labeler saw, what the reward model scores and what a policy trains on all pass through
+``Renderer.render``. A reward model trained on ids with an end token and used on ids without one is
+off by more than the differences it has learnt, and nothing crashes.
+
+The rule: ids = chat template of the messages, opened for the assistant, then the ids of the
+completion, then the end token exactly when the completion ended by itself (finish reason ``stop``)
+or nothing is known of how it ended. A completion that was cut off gets no end token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.rlhf.errors import TrainingError
+
+# For tokenizers without a chat template (base models). It is written into the tokenizer, hence into
+# every artifact, so that all later stages agree on it.
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+CUT_OFF = "length"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Token ids of a prompt, and of a completion with its end token if it has one."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt_ids + self.completion_ids
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+class Renderer:
+    """A tokenizer, made ready: it has a chat template, an end token and a padding token.
+
+    Raises:
+        TrainingError: the tokenizer has no end-of-sequence token, so no completion could ever end.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        if tokenizer.eos_token_id is None:
+            raise TrainingError(
+                "the tokenizer has no end-of-sequence token: set eos_token in tokenizer_config.json"
+            )
+        if tokenizer.pad_token_id is None:
+            # Safe here: every length is taken from attention masks, never from the padding token.
+            tokenizer.pad_token = tokenizer.eos_token
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        self.tokenizer = tokenizer
+        self.end_id: int = tokenizer.eos_token_id
+        self.pad_id: int = tokenizer.pad_token_id
+
+    @property
+    def template_sha256(self) -> str:
+        return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+
+    def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Raises TrainingError when the chat template refuses the conversation."""
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        except Exception as error:  # a template raises whatever its author chose
+            raise TrainingError(f"the chat template refuses the conversation: {error}") from error
+        return list(ids)
+
+    def completion_ids(
+        self, text: str, stored: Sequence[int] | None, finish_reason: str
+    ) -> list[int]:
+        """``stored`` ids are canonical as long as they spell ``text``: that is what the labeler
+        saw.
+
+        Ids that do not (a completion imported from a model with another vocabulary) are replaced by
+        the tokenizer's own for the text.
+        """
+        if stored is None or not self._spells(stored, text):
+            stored = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*stored, *([] if finish_reason == CUT_OFF else [self.end_id])]
+
+    def render(
+        self, messages: Sequence[Mapping[str, str]], completion: Mapping[str, Any]
+    ) -> Rendered:
+        """``completion``: ``{"text", "token_ids"?, "finish_reason"?}`` as the job's data has it."""
+        return Rendered(
+            self.prompt_ids(messages),
+            self.completion_ids(
+                completion["text"], completion.get("token_ids"), completion.get("finish_reason", "")
+            ),
+        )
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Special tokens stay visible: hiding one would show a labeler another text than written."""
+        return str(
+            self.tokenizer.decode(
+                list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def same_vocabulary(self, other: Renderer) -> bool:
+        """Whether ids of one mean the same to the other (a policy and its reward model)."""
+        return (
+            self.template_sha256 == other.template_sha256
+            and self.end_id == other.end_id
+            and self.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+        )
+
+    def _spells(self, token_ids: Sequence[int], text: str) -> bool:
+        in_vocabulary = all(0 <= token < len(self.tokenizer) for token in token_ids)
+        return in_vocabulary and self.text(token_ids) == text

@@ -1,0 +1,360 @@
+"""The starter model: trained from scratch, on a CPU, on text that the starter world composes.
+
+    python -m training.rlhf.starter train --out training/starter [--steps 3000] [--seed 1]
+    python -m training.rlhf.starter measure --model training/starter/sft [--prompts 200]
+
+``train`` makes ``base`` (language modelling over good and flawed answers alike) and from it ``sft``
+(demonstrations that are mostly, and on purpose not always, good: what is left to gain is what
+reward models and PPO are tried on). ``measure`` writes a model's gold figures into its card.
+
+Weights are stored in half precision and named float32 in the configuration, so that they are
+loaded, and computed with, in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from training.jobs.folder import write_json
+from training.jobs.world import FLAWS, draw_tasks
+from training.jobs.world.lexicon import CITIES, DAYS, GOODS, HOBBIES, ITEMS, NAMES
+from training.rlhf.starter_card import add_figures, measure, write_record
+
+PAD, BOS, END = "<pad>", "<bos>", "<|end|>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+SPECIAL_TOKENS = [PAD, BOS, END, *ROLES]
+# One rendering for training, sampling and scoring. <bos> is written here and nowhere else, so that
+# a tokenizer that is called on rendered text adds nothing of its own.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SYSTEM_PROMPTS = ("You are a helpful assistant.", "Answer briefly and politely.")
+SYSTEM_SHARE = 0.1
+ECHO_WORDS = (*NAMES, *CITIES, *DAYS, *ITEMS, *GOODS, *HOBBIES, *(f"{n}," for n in range(1, 21)))
+TOKENIZER_DOCUMENTS = 20_000
+# Batches are cut from this many batches' worth of documents sorted by length: little padding.
+BATCHES_IN_VIEW = 16
+WARMUP_SHARE = 0.04
+LAST_RATE_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The architecture: a Llama with grouped-query attention and tied embeddings."""
+
+    vocabulary: int = 2048
+    context: int = 1024
+    hidden: int = 256
+    layers: int = 4
+    heads: int = 4
+    key_value_heads: int = 2
+    feed_forward: int = 512
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training. ``prompt_weight`` is the weight of a prompt token in the loss."""
+
+    name: str
+    good_share: float
+    echo_share: float
+    prompt_weight: float
+    learning_rate: float
+    steps_share: float
+    batch_size: int = 48
+
+
+STAGES = (
+    Stage("base", 0.5, echo_share=0.15, prompt_weight=0.1, learning_rate=3e-3, steps_share=0.75),
+    Stage("sft", 0.65, echo_share=0.0, prompt_weight=0.0, learning_rate=1e-3, steps_share=0.25),
+)
+
+
+# --- the corpus -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Document:
+    """A prompt and the answer that is learned from."""
+
+    messages: list[dict[str, str]]
+    answer: str
+
+
+def documents(seed: int, good_share: float, echo_share: float = 0.0) -> Iterator[Document]:
+    """Endless documents, ``good_share`` of them with a good answer, the rest with any flaw.
+
+    ``echo_share`` of them are exercises in copying instead, without which a model of this size
+    finds out late that the words of an answer are those of the prompt.
+    """
+    rng, flaws = Random(f"answers {seed}"), tuple(FLAWS)
+    for task in draw_tasks(seed):
+        if rng.random() < echo_share:
+            yield _echo(rng)
+            continue
+        good = rng.random() < good_share
+        answer = task.good(rng) if good else task.flawed(rng.choice(flaws), rng)
+        system = [{"role": "system", "content": rng.choice(SYSTEM_PROMPTS)}]
+        yield Document(system * (rng.random() < SYSTEM_SHARE) + task.messages, answer)
+
+
+def _echo(rng: Random) -> Document:
+    text = " ".join(rng.choices(ECHO_WORDS, k=rng.randint(3, 10)))
+    return Document([{"role": "user", "content": f"Repeat: {text}"}], text)
+
+
+def build_tokenizer(seed: int, shape: Shape, count: int = TOKENIZER_DOCUMENTS) -> Any:
+    """A byte-level BPE over the corpus: every text can be encoded and comes back as it was."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=shape.vocabulary,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    corpus = islice(documents(seed, good_share=0.5), count)
+    texts = (text for doc in corpus for text in (*_contents(doc.messages), doc.answer))
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=END,
+        additional_special_tokens=list(ROLES),
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=shape.context,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _contents(messages: Sequence[dict[str, str]]) -> list[str]:
+    return [message["content"] for message in messages]
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``ids`` (B, T) with the pads on the right, ``weights`` (B, T) of each token in the loss."""
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+
+
+def batches(tokenizer: Any, stage: Stage, seed: int, context: int) -> Iterator[Batch]:
+    """Endless batches of documents of like length."""
+    corpus, rng = documents(seed, stage.good_share, stage.echo_share), Random(seed)
+    while True:
+        view = [encoded(tokenizer, doc) for doc in _take(corpus, stage)]
+        view = sorted((pair for pair in view if sum(map(len, pair)) <= context), key=_tokens)
+        cuts = [view[at : at + stage.batch_size] for at in range(0, len(view), stage.batch_size)]
+        rng.shuffle(cuts)
+        yield from (_batch(cut, stage, tokenizer.pad_token_id) for cut in cuts)
+
+
+def _take(corpus: Iterator[Document], stage: Stage) -> list[Document]:
+    return list(islice(corpus, stage.batch_size * BATCHES_IN_VIEW))
+
+
+def _tokens(pair: tuple[list[int], list[int]]) -> int:
+    return len(pair[0]) + len(pair[1])
+
+
+def encoded(tokenizer: Any, document: Document) -> tuple[list[int], list[int]]:
+    """The ids of the rendered prompt, and those of the answer with its end."""
+    prompt = tokenizer.apply_chat_template(
+        document.messages, add_generation_prompt=True, tokenize=False
+    )
+    answer = tokenizer(document.answer, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return ids, [*answer, tokenizer.eos_token_id]
+
+
+def _batch(pairs: Sequence[tuple[list[int], list[int]]], stage: Stage, pad: int) -> Batch:
+    ids = [torch.tensor(prompt + answer) for prompt, answer in pairs]
+    weights = [
+        torch.tensor([stage.prompt_weight] * len(prompt) + [1.0] * len(answer))
+        for prompt, answer in pairs
+    ]
+    return Batch(
+        pad_sequence(ids, batch_first=True, padding_value=pad),
+        pad_sequence(weights, batch_first=True),
+    )
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def new_model(tokenizer: Any, shape: Shape) -> LlamaForCausalLM:
+    """A model with random weights, with the tokenizer's ids in its configurations."""
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=shape.context,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
+        intermediate_size=shape.feed_forward,
+        tie_word_embeddings=True,
+        **ids,
+    )
+    model = LlamaForCausalLM(config)
+    # top_k=0: the library's default of 50 would cut the distribution that log-probabilities are of.
+    model.generation_config = GenerationConfig(
+        do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=128, **ids
+    )
+    return model
+
+
+def loss_of(model: Any, batch: Batch) -> torch.Tensor:
+    """The weighted mean negative log-likelihood per token.
+
+    Pads stand on the right, where causal attention lets no real token see them: no mask is needed.
+    """
+    logits = model(input_ids=batch.ids[:, :-1]).logits.float()  # (B, T-1, V)
+    losses = cross_entropy(logits.transpose(1, 2), batch.ids[:, 1:], reduction="none")  # (B, T-1)
+    weights = batch.weights[:, 1:]
+    return (losses * weights).sum() / weights.sum()
+
+
+def rate_share(step: int, steps: int) -> float:
+    """The share of the peak rate: linear warm-up, then a cosine down to LAST_RATE_SHARE."""
+    warmup = max(1, int(steps * WARMUP_SHARE))
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def train_stage(model: Any, tokenizer: Any, stage: Stage, *, steps: int, seed: int) -> float:
+    """Train in place; returns the mean loss of the last tenth of the steps."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.05
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_share(step, steps))
+    losses: list[float] = []
+    supply = batches(tokenizer, stage, seed, model.config.max_position_embeddings)
+    started = time.monotonic()
+    model.train()
+    for step, batch in enumerate(islice(supply, steps), 1):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = loss_of(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 50 == 0 or step == steps:
+            recent, spent = statistics.fmean(losses[-50:]), time.monotonic() - started
+            _tell(f"{stage.name} {step}/{steps} loss {recent:.3f} {spent:.0f} s")
+    return statistics.fmean(losses[-max(1, steps // 10) :])
+
+
+def train(out: Path, *, steps: int, seed: int, shape: Shape | None = None) -> None:
+    """Train tokenizer, base and SFT model; writes ``out/base`` and ``out/sft``."""
+    shape = shape or Shape()
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(seed, shape)
+    model = new_model(tokenizer, shape)
+    for number, stage in enumerate(STAGES, 1):
+        count = max(1, round(steps * stage.steps_share))
+        loss = train_stage(model, tokenizer, stage, steps=count, seed=1000 * seed + number)
+        save(model, tokenizer, out / stage.name)
+        params = {
+            "steps": count,
+            "total_steps": steps,
+            "seed": seed,
+            "good_share": stage.good_share,
+        }
+        record = {
+            "kind": stage.name,
+            "base": None if number == 1 else STAGES[0].name,
+            "params": params | {"parameters": model.num_parameters()},
+            "metrics": {"loss": round(loss, 4)},
+        }
+        write_record(out / stage.name, record)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write weights in half precision, to be loaded as float32."""
+    half = LlamaForCausalLM(model.config)
+    half.load_state_dict(model.state_dict())
+    half.generation_config = model.generation_config
+    half.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, config | {"dtype": "float32"})
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.rlhf.starter", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train", help="train base and SFT model from scratch")
+    training.add_argument("--out", type=Path, required=True)
+    training.add_argument("--steps", type=int, default=3000, help="of both stages together")
+    training.add_argument("--seed", type=int, default=1)
+    measuring = commands.add_parser("measure", help="write a model's gold figures into its card")
+    measuring.add_argument("--model", type=Path, required=True)
+    measuring.add_argument("--prompts", type=int, default=200)
+    options = parser.parse_args(arguments)
+    if options.command == "train":
+        train(options.out, steps=options.steps, seed=options.seed)
+    else:
+        _measure_and_tell(options.model, options.prompts)
+    return 0
+
+
+def _measure_and_tell(folder: Path, prompts: int) -> None:
+    figures = measure(folder, prompts=prompts)
+    _tell(add_figures(folder, figures))
+    for task, text in figures["examples"]:
+        _tell(f"> {task.messages[-1]['content']}\n{text}\n")
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

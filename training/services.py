@@ -1,0 +1,242 @@
+"""What a person may do with runs and models; a run that cannot work is refused here, with the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from labeling.lifecycle import current_round
+from labeling.models import Pool, User
+from labeling.selectors import prompts_to_sample
+from training import lifecycle, selectors, tasks
+from training.errors import (
+    ModelNotFound,
+    NothingToSample,
+    NotPromotable,
+    NoTrainingData,
+    RunAlreadyThere,
+    RunNotCancellable,
+    RunRefused,
+)
+from training.jobs.errors import SpecError
+from training.jobs.params import parse_params
+from training.jobs.spec import KINDS_WITH_REWARD_MODEL
+from training.models import ModelVersion, Promotion, Run
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# A pool's own sampling settings are the defaults of the runs that write completions for it.
+POOL_DEFAULTS = {
+    Run.Kind.SAMPLE: ("temperature", "top_p", "max_new_tokens"),
+    Run.Kind.PPO: ("max_new_tokens",),
+    Run.Kind.REJECTION: ("max_new_tokens",),
+}
+
+
+@transaction.atomic
+def start_run(
+    by: User | None,
+    *,
+    kind: str,
+    pool: Pool | None = None,
+    model: str | int | None = None,
+    reward_model: str | int | None = None,
+    params: Mapping[str, object] | None = None,
+    labelers: str = "auto",
+    seed: int = 0,
+) -> Run:
+    """Put a run into the queue, if it can work.
+
+    ``model`` defaults to the pool's sampler or the promoted policy, ``reward_model`` to the latest.
+    ``labelers`` chooses whose rankings train: ``people``, ``simulated``, ``all``, or ``auto``, which
+    is people, and simulated labelers only where no person has ranked.
+
+    Raises:
+        RunRefused, ModelNotFound, NothingToSample, NoTrainingData, RunAlreadyThere.
+    """
+    checked = _checked_params(kind, pool, params or {})
+    run = Run(
+        kind=kind,
+        pool=pool,
+        model=_policy(pool, model),
+        reward_model=_reward_model(kind, pool, reward_model),
+        labelers=_labelers(kind, pool, labelers),
+        params=checked,
+        seed=seed,
+        round=current_round(),
+        created_by=by,
+    )
+    _check_data(run)
+    return _enqueue(run)
+
+
+def cancel_run(run: Run) -> None:
+    """Raises RunNotCancellable when the run has ended."""
+    if not lifecycle.request_cancel(run):
+        raise RunNotCancellable(state=run.state)
+
+
+def promote_model(by: User | None, model: ModelVersion) -> Promotion:
+    """Make a policy the sampler of a new round. Raises NotPromotable."""
+    if model.kind != ModelVersion.Kind.POLICY:
+        raise NotPromotable("Only a policy writes completions; this is a reward model.")
+    current = selectors.current_promotion()
+    if current is not None and current.model_id == model.pk:
+        raise NotPromotable(f"{model} is the sampler of {current.round} already.")
+    return lifecycle.promote(model, by)
+
+
+def register_model(reference: str) -> ModelVersion:
+    """A model from outside, by local folder or Hugging Face id. Raises ModelNotFound."""
+    folder = Path(reference)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelNotFound(f"{reference} has no config.json: it is not a model folder.")
+        name = "starter" if _is_starter(folder) else folder.name
+    elif HUB_ID.fullmatch(reference):
+        name = reference
+    else:
+        raise ModelNotFound(f"{reference!r} is neither a folder nor a Hugging Face id (org/name).")
+    known = ModelVersion.objects.filter(reference=reference).first()
+    return known or ModelVersion.objects.create(
+        name=_unused_name(name),
+        kind=ModelVersion.Kind.POLICY,
+        reference=reference,
+        round=current_round(),
+    )
+
+
+@transaction.atomic
+def ensure_first_policy() -> ModelVersion:
+    """The promoted policy; the model of PODIUM_MODEL while no model of ours was promoted.
+
+    Changing the setting takes effect as long as the loop has not moved past the model it named.
+    """
+    current = selectors.current_promotion()
+    if current is not None and (
+        current.model.digest or current.model.reference == settings.PODIUM_MODEL
+    ):
+        return current.model
+    model = register_model(settings.PODIUM_MODEL)
+    lifecycle.promote(model, None)
+    return model
+
+
+def _checked_params(kind: str, pool: Pool | None, params: Mapping[str, object]) -> dict[str, Any]:
+    if not isinstance(params, Mapping):
+        raise RunRefused("params must be an object", field="params")
+    defaults = (
+        {name: getattr(pool, name) for name in POOL_DEFAULTS.get(Run.Kind(kind), ()) if pool}
+        if kind in Run.Kind.values
+        else {}
+    )
+    try:
+        return dataclasses.asdict(parse_params(kind, {**defaults, **params}))
+    except SpecError as error:
+        raise RunRefused(str(error), field=error.field) from error
+
+
+def _policy(pool: Pool | None, given: str | int | None) -> ModelVersion:
+    chosen = given or (pool.sampler if pool else "")
+    if chosen:
+        return selectors.model_named(chosen, ModelVersion.Kind.POLICY)
+    return ensure_first_policy()
+
+
+def _reward_model(kind: str, pool: Pool | None, given: str | int | None) -> ModelVersion | None:
+    if kind not in KINDS_WITH_REWARD_MODEL:
+        if given:
+            raise RunRefused(f"a {kind} run takes no reward model", field="reward_model")
+        return None
+    if given:
+        return selectors.model_named(given, ModelVersion.Kind.REWARD)
+    latest = selectors.latest_reward_model(pool)
+    if latest is None:
+        raise ModelNotFound(f"A {kind} run needs a reward model: start a reward run first.")
+    return latest
+
+
+def _labelers(kind: str, pool: Pool | None, given: str) -> Run.Labelers:
+    if given in Run.Labelers.values:
+        return Run.Labelers(given)
+    if given != "auto":
+        choices = ", ".join(["auto", *Run.Labelers.values])
+        raise RunRefused(f"labelers must be one of {choices}", field="labelers")
+    if kind not in (Run.Kind.REWARD, Run.Kind.DPO):
+        return Run.Labelers.PEOPLE
+    by_people = selectors.preferences(pool, Run.Labelers.PEOPLE).exists()
+    return Run.Labelers.PEOPLE if by_people else Run.Labelers.SIMULATED
+
+
+def _check_data(run: Run) -> None:
+    """Raises NothingToSample or NoTrainingData when the run would find no row to work on."""
+    if run.kind == Run.Kind.SAMPLE:
+        _check_prompts_to_sample(run)
+        return
+    rows, name = {
+        Run.Kind.SFT: (selectors.demonstrations(run.pool), "demonstrations"),
+        Run.Kind.REWARD: (selectors.comparison_groups(run.pool, run.labelers), "comparisons"),
+        Run.Kind.DPO: (selectors.comparison_groups(run.pool, run.labelers), "comparisons"),
+        Run.Kind.PPO: (selectors.prompts(run.pool), "prompts"),
+        Run.Kind.REJECTION: (selectors.prompts(run.pool), "prompts"),
+    }[Run.Kind(run.kind)]
+    if next(rows, None) is None:
+        by = f" (ties aside) by {run.labelers}" if name == "comparisons" else ""
+        where = f"pool {run.pool.name!r}" if run.pool else "any pool"
+        raise NoTrainingData(f"There are no {name}{by} in {where}.")
+
+
+def _check_prompts_to_sample(run: Run) -> None:
+    if run.pool is None:
+        raise RunRefused("a sample run needs a pool", field="pool")
+    if not run.pool.prompts.exists():
+        raise NothingToSample(f"Pool {run.pool.name!r} has no prompts: import some first.")
+    if not prompts_to_sample(run.pool, run.round).exists():
+        raise NothingToSample
+
+
+def _enqueue(run: Run) -> Run:
+    run.spec_digest = _digest(run)
+    twin = Run.objects.filter(
+        spec_digest=run.spec_digest, state__in=[Run.State.QUEUED, Run.State.RUNNING]
+    ).first()
+    if twin is not None:
+        raise RunAlreadyThere(f"Run {twin.pk} does the same and is {twin.state}.", run=twin.pk)
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError as error:
+        raise RunAlreadyThere from error
+    tasks.ring(run.queue)
+    return run
+
+
+def _digest(run: Run) -> str:
+    what = [
+        run.kind,
+        run.pool_id,
+        run.model_id,
+        run.reward_model_id,
+        run.labelers,
+        run.params,
+        run.seed,
+        run.round_id,
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _is_starter(folder: Path) -> bool:
+    return folder.resolve().is_relative_to(settings.BASE_DIR / "training" / "starter")
+
+
+def _unused_name(name: str) -> str:
+    taken = set(ModelVersion.objects.filter(name__startswith=name).values_list("name", flat=True))
+    names = [name, *(f"{name}-{n}" for n in range(2, len(taken) + 3))]
+    return next(candidate for candidate in names if candidate not in taken)
