@@ -160,7 +160,11 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT", str(DATA_DIR / "static")))
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-STATICFILES_DIRS: list[tuple[str, Path]] = []
+# Of the locked npm packages only these folders are served.
+STATICFILES_DIRS = [
+    ("vendor/sortablejs", BASE_DIR / "node_modules" / "sortablejs"),
+    ("vendor/pretendard", BASE_DIR / "node_modules" / "pretendard" / "dist" / "web" / "variable"),
+]
 # Served from where they lie: no collectstatic between an edit, or an upgrade, and the page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
@@ -229,7 +233,11 @@ UNFOLD = {
     "SITE_URL": "/",
     "SITE_SYMBOL": "leaderboard",
     "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("labeling/icon.svg")}
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("labeling/icon.svg"),
+        }
     ],
     "STYLES": [lambda request: static("labeling/css/admin.css")],
     "DASHBOARD_CALLBACK": "training.admin.overview.overview",

@@ -1,4 +1,4 @@
-"""Plain HTML forms of the ranking page. What they accept is still checked by ``labeling.services``."""
+"""Plain HTML forms of the ranking page. ``labeling.services`` still checks what they accept."""
 
 from __future__ import annotations
 

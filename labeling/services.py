@@ -102,8 +102,10 @@ def create_user(
 def change_user(user: User, **changes: Any) -> User:
     """Change fields of an account; Django's staff flags follow the role.
 
-    Refused: the last active admin stepping down, and turning a person who has ranked into a program or
-    the reverse, which would rewrite where training data came from. Raises InvalidInput, NameTaken.
+    Refused: the last active admin stepping down, and turning a person who has ranked into a program
+    or the reverse, which would rewrite where training data came from.
+
+    Raises InvalidInput, NameTaken.
     """
     before = User.objects.select_for_update().get(pk=user.pk)
     for name, value in changes.items():

@@ -24,8 +24,8 @@ SHORT_HISTORY = 1_200
 
 SAVED = "Ranking saved. Thank you."
 SAVED_LATE = (
-    "Your ranking is kept for the reviewers, but it does not count: its time had run out and somebody "
-    "else took the last place on that prompt."
+    "Your ranking is kept for the reviewers, but it does not count: its time had run out and "
+    "somebody else took the last place on that prompt."
 )
 SKIPPED = "Skipped. You will not be shown that prompt again."
 

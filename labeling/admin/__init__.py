@@ -1,4 +1,4 @@
-"""The records of labeling in Django's admin: one module a family, writes through the services alone."""
+"""The records of labeling in Django's admin; all writes go through the services."""
 
 from labeling.admin import people, pools, records
 

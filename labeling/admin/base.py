@@ -1,8 +1,9 @@
-"""What the admin pages share: records that only show, forms that services answer, careful deletion."""
+"""What the admin pages share: records that only show, forms that services answer, deletion."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from django import forms
 from django.contrib import messages
@@ -14,18 +15,29 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from unfold import decorators
 from unfold.admin import ModelAdmin
 
 from labeling.errors import LabelingError
 from labeling.models import User
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def display(**options: Any) -> Callable[[Method], Method]:
+    """Unfold's decorator of columns, with the type that it does not tell."""
+    return cast("Callable[[Method], Method]", decorators.display(**options))
+
+
+def action(**options: Any) -> Callable[[Method], Method]:
+    """Unfold's decorator of buttons, with the type that it does not tell."""
+    return cast("Callable[[Method], Method]", decorators.action(**options))
 
 
 class Admin(ModelAdmin):
     """Podium's defaults for a page of records."""
 
     list_per_page = 50
-    # The count over all rows beside a filtered one costs a scan and tells nothing.
-    show_full_result_count = False
     list_filter_submit = False
     compressed_fields = True
 
@@ -54,7 +66,7 @@ class Admin(ModelAdmin):
         **more: Any,
     ) -> TemplateResponse:
         """A page with one question to the admin; ``more`` goes to its template."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -97,29 +109,30 @@ class AnsweredForm(Admin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, **kwargs)
-        refusal = getattr(request, "refusal", None)
+        refusal: LabelingError | None = getattr(request, "refusal", None)
         if refusal is None:
             return form
 
         class Refused(form):  # type: ignore[misc, valid-type]
             def clean(self) -> Any:
                 cleaned = super().clean()
-                add_refusal(self, refusal)
+                add_refusal(self, refusal)  # type: ignore[arg-type]
                 return cleaned
 
         return Refused
 
 
 class CarefulDeletion(Admin):
-    """Deletes what nobody has worked on; what is in use is refused with the counts of what uses it."""
+    """Deletes what nobody has worked on; what is in use is refused, with counts of what uses it."""
 
     # Relations by which labelers' work hangs on the record though the database would cascade.
     work_paths: tuple[tuple[type[Model], str], ...] = ()
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Counts instead of Django's tree of all rows, which a pool of a million prompts cannot show."""
+        """Counts in place of Django's tree of all rows, too long for a large pool."""
         keys = [record.pk for record in objs]
-        kept = [text for text in (self._use(model, path, keys) for model, path in self._uses()) if text]
+        uses = (self._use(model, path, keys) for model, path in self._uses())
+        kept = [text for text in uses if text]
         counts = {str(self.opts.verbose_name_plural): len(keys)}
         return [str(record) for record in objs], counts, set(), kept
 
@@ -134,7 +147,8 @@ class CarefulDeletion(Admin):
     def _use(self, model: type[Model], path: str, keys: list[Any]) -> str:
         count = model._default_manager.filter(**{f"{path}__in": keys}).count()
         meta = model._meta
-        return f"{count:,} {meta.verbose_name if count == 1 else meta.verbose_name_plural}" if count else ""
+        name = meta.verbose_name if count == 1 else meta.verbose_name_plural
+        return f"{count:,} {name}" if count else ""
 
     def delete_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -149,7 +163,7 @@ class CarefulDeletion(Admin):
             return self._refuse(request)
 
     def _refuse(self, request: HttpRequest) -> HttpResponseRedirect:
-        # Somebody began to work on it after the counts were read; ProtectedError is an IntegrityError.
+        # Somebody began to work on it after the counts were read. ProtectedError is one of these.
         messages.error(request, "Nothing was deleted: work was handed in on it meanwhile.")
         return HttpResponseRedirect(changelist_address(self.model))
 
@@ -163,6 +177,10 @@ def add_refusal(form: forms.Form, refusal: LabelingError, field: str = "") -> No
 
 def acting_admin(request: HttpRequest) -> User:
     return cast(User, request.user)
+
+
+def acts_as_admin(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_admin
 
 
 def admin_address(record: Model) -> str:
@@ -187,7 +205,7 @@ def shortened(text: str, length: int = 100) -> str:
 
 
 def counted(rows: QuerySet[Any], path: str) -> Coalesce:
-    """How many of ``rows`` lead by ``path`` to the outer row: one subquery, whatever the list's length."""
+    """How many of ``rows`` lead by ``path`` to the outer row: no query of its own for each row."""
     per_row = rows.filter(**{path: OuterRef("pk")}).order_by().values(path)
     count = per_row.annotate(count=Count("pk")).values("count")
     return Coalesce(Subquery(count, output_field=IntegerField()), 0)

@@ -38,6 +38,13 @@ class AccountForm(UserCreationForm):
         model = User
         fields = ("username", "role", "labeler_group", "is_simulated")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["usable_password"].label = "Password login"
+        self.fields[
+            "usable_password"
+        ].help_text = "Disabled: the account can only be used through API tokens, as programs do."
+
 
 class TokenForm(forms.Form):
     """Whose token, and what for."""
@@ -119,7 +126,7 @@ class ImportForm(forms.Form):
                 "rows": 10,
                 "class": "podium-code",
                 "spellcheck": "false",
-                "placeholder": '{"prompt": "Write a short thank-you note.", "use_case": "generation"}',
+                "placeholder": '{"prompt": "Write a thank-you note.", "use_case": "generation"}',
             }
         ),
     )
@@ -138,10 +145,10 @@ def _rubric_fault(rubric: object) -> str:
     if not isinstance(rubric, dict) or set(rubric) != {"quality", "flags"}:
         return "A rubric is an object with “quality” and “flags”."
     quality, flags = rubric["quality"], rubric["flags"]
-    scale = (quality.get("low"), quality.get("high")) if isinstance(quality, dict) else ()
-    if len(scale) != 2 or not all(type(end) is int for end in scale):
+    low, high = (quality.get("low"), quality.get("high")) if isinstance(quality, dict) else (0, 0)
+    # type(), because true and false are whole numbers to isinstance().
+    if type(low) is not int or type(high) is not int:
         return "“quality” needs whole numbers “low” and “high”."
-    low, high = scale
     if not LOWEST_QUALITY <= low < high <= HIGHEST_QUALITY:
         return f"The scale must lie in {LOWEST_QUALITY}..{HIGHEST_QUALITY}, “low” below “high”."
     if not isinstance(flags, list) or not all(_is_flag(flag) for flag in flags):

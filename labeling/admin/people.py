@@ -12,12 +12,21 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 
 from labeling import services
-from labeling.admin.base import Admin, AnsweredForm, RecordAdmin, changelist_address, counted, link
+from labeling.admin.base import (
+    Admin,
+    AnsweredForm,
+    RecordAdmin,
+    action,
+    acts_as_admin,
+    changelist_address,
+    counted,
+    display,
+    link,
+)
 from labeling.admin.forms import AccountForm, TokenForm
 from labeling.models import ApiToken, Ranking, User
 
@@ -37,18 +46,19 @@ CHANGEABLE = (
 
 
 @admin.register(User)
-class UserAdmin(AnsweredForm, DjangoUserAdmin, Admin):  # type: ignore[type-arg]
+class UserAdmin(AnsweredForm, DjangoUserAdmin, Admin):  # type: ignore[misc]
     """People and simulated labelers. The role decides; Django's staff flags follow it."""
 
     form = UserChangeForm
     add_form = AccountForm
+    add_form_template = None
     change_password_form = AdminPasswordChangeForm
     filter_horizontal = ()
     list_display = (
         "username",
         "role_label",
         "labeler_group",
-        "is_simulated",
+        "nature",
         "is_active",
         "rankings",
         "last_login",
@@ -75,10 +85,22 @@ class UserAdmin(AnsweredForm, DjangoUserAdmin, Admin):  # type: ignore[type-arg]
     @display(
         description="role",
         ordering="role",
-        label={User.Role.ADMIN: "primary", User.Role.REVIEWER: "info", User.Role.LABELER: "default"},
+        label={
+            User.Role.ADMIN: "primary",
+            User.Role.REVIEWER: "info",
+            User.Role.LABELER: "default",
+        },
     )
     def role_label(self, user: User) -> tuple[str, str]:
         return user.role, user.get_role_display()
+
+    @display(
+        description="is",
+        ordering="is_simulated",
+        label={"person": "default", "simulated": "warning"},
+    )
+    def nature(self, user: User) -> str:
+        return "simulated" if user.is_simulated else "person"
 
     @display(description="rankings", ordering="ranking_count")
     def rankings(self, user: User) -> str:
@@ -121,7 +143,7 @@ class ApiTokenAdmin(RecordAdmin):
     actions_detail = ("revoke",)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return acting_is_admin(request)
+        return acts_as_admin(request)
 
     @display(description="account", ordering="user__username")
     def owner(self, token: ApiToken) -> str:
@@ -141,9 +163,7 @@ class ApiTokenAdmin(RecordAdmin):
             given = form.cleaned_data
             plain = services.issue_token(given["user"], name=given["name"])
             return self._shown_once(request, plain, given["user"])
-        return self.ask(
-            request, form, title="Issue a token", button="Issue token", back=back
-        )
+        return self.ask(request, form, title="Issue a token", button="Issue token", back=back)
 
     def _shown_once(self, request: HttpRequest, plain: str, user: User) -> HttpResponse:
         # Django's admin forbids caching of all its pages.
@@ -178,7 +198,3 @@ class ApiTokenAdmin(RecordAdmin):
             back=back,
             original=token,
         )
-
-
-def acting_is_admin(request: HttpRequest) -> bool:
-    return isinstance(request.user, User) and request.user.is_admin

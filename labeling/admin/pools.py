@@ -12,10 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from unfold.decorators import action, display
 
 from labeling import selectors, services
-from labeling.admin.base import AnsweredForm, CarefulDeletion, counted
+from labeling.admin.base import AnsweredForm, CarefulDeletion, action, counted, display
 from labeling.admin.forms import ImportForm, PoolForm
 from labeling.models import Assignment, Demonstration, Pool, Prompt, Ranking, Slot, Task
 
@@ -144,7 +143,7 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
         given = form.cleaned_data
         stream = given["file"] or io.BytesIO(given["text"].encode("utf-8", "surrogatepass"))
         report = services.import_prompts(pool, _lines(stream))
-        # Where lines were refused the pasted text stays, to be mended: the good ones do no harm twice.
+        # Where lines were refused the text stays to be mended: good ones do no harm twice.
         again = form if report.rejected and given["text"] else ImportForm()
         return self._import_page(request, pool, again, report)
 
@@ -168,7 +167,7 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """One line at a time; a longer one than can be right comes in pieces, each reported as broken."""
+    """One line at a time; one longer than can be right comes in pieces, reported as broken."""
     return iter(lambda: stream.readline(MAX_LINE_BYTES), b"")
 
 

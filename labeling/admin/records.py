@@ -11,9 +11,8 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
-from unfold.decorators import display
 
-from labeling.admin.base import CarefulDeletion, RecordAdmin, counted, link, shortened
+from labeling.admin.base import CarefulDeletion, RecordAdmin, counted, display, link, shortened
 from labeling.models import (
     Assignment,
     Comparison,
@@ -108,7 +107,15 @@ class TaskAdmin(RecordAdmin):
     list_select_related = ("prompt__pool", "round")
     search_fields = ("prompt__messages",)
     ordering = ("-id",)
-    fields = ("prompt_link", "pool", "round", "shown_messages", "completions", "ranked_by", "created_at")
+    fields = (
+        "prompt_link",
+        "pool",
+        "round",
+        "shown_messages",
+        "completions",
+        "ranked_by",
+        "created_at",
+    )
     readonly_fields = ("prompt_link", "pool", "shown_messages", "completions", "ranked_by")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -170,9 +177,17 @@ class TaskAdmin(RecordAdmin):
 class AssignmentAdmin(RecordAdmin):
     """Who was given what, and what became of it; skips with their reasons."""
 
-    list_display = ("assignment", "labeler", "pool", "state_label", "skip_reason", "created_at", "finished_at")
+    list_display = (
+        "assignment",
+        "labeler",
+        "pool",
+        "state_label",
+        "skip_reason",
+        "created_at",
+        "finished_at",
+    )
     list_filter = ("state", "task__prompt__pool", "labeler__is_simulated")
-    list_select_related = ("labeler", "task__prompt__pool")
+    list_select_related = ("labeler", "task__prompt__pool", "guideline_version__pool")
     search_fields = ("labeler__username", "skip_reason")
     ordering = ("-created_at",)
     # The lease token stays out: it would let an admin's screen submit for a labeler.
@@ -188,9 +203,6 @@ class AssignmentAdmin(RecordAdmin):
         "finished_at",
     )
     readonly_fields = ("order",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Assignment]:
-        return super().get_queryset(request).select_related("guideline_version__pool")
 
     @display(description="assignment", ordering="task")
     def assignment(self, assignment: Assignment) -> str:
@@ -218,7 +230,15 @@ class AssignmentAdmin(RecordAdmin):
 class RankingAdmin(RecordAdmin):
     """Rankings as they were handed in, the late ones among them."""
 
-    list_display = ("ranking", "labeler", "status_label", "pool", "round", "note_start", "created_at")
+    list_display = (
+        "ranking",
+        "labeler",
+        "status_label",
+        "pool",
+        "round",
+        "note_start",
+        "created_at",
+    )
     list_filter = (
         "status",
         "task__prompt__pool",

@@ -1,4 +1,4 @@
-"""What Podium's templates need beyond Django: icons, the reader's theme, and hostile text made visible."""
+"""What Podium's templates need beyond Django: icons, themes, and hostile text made visible."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ register = template.Library()
 
 THEMES = ("light", "dark")
 SNIPPET_CHARACTERS = 80
+# A browser lays out so much at once without a pause; what follows waits in a fold.
+HEAD_CHARACTERS = 20_000
 # So many different kinds of invisible characters in one run are named; the rest is counted.
 RUN_LIMIT = 8
+# So many runs in one text are named; the rest only gets a sign, or a page could grow without bound.
+MARK_LIMIT = 2_000
 
 # Controls, format characters, separators and blanks that change a text without showing in it.
 _INVISIBLE = (
@@ -81,11 +85,27 @@ def visible(text: str) -> SafeString:
     """The text, escaped, with every control and invisible character told by name."""
     pieces: list[tuple[str | SafeString]] = []
     start = 0
-    for match in _RUN.finditer(text):
-        if (run := match["run"]) is not None:
-            pieces += [(text[start : match.start()],), (_named(run),)]
-            start = match.end()
-    return format_html_join("", "{}", [*pieces, (text[start:],)])
+    runs = (match for match in _RUN.finditer(text) if match["run"] is not None)
+    for match in itertools.islice(runs, MARK_LIMIT):
+        pieces += [(text[start : match.start()],), (_named(match["run"]),)]
+        start = match.end()
+    signs = _RUN.sub(lambda match: match[0] if match["run"] is None else "▯", text[start:])
+    return format_html_join("", "{}", [*pieces, (signs,)])
+
+
+@register.filter
+def head(text: str) -> str:
+    """What is shown at once of a text, to the end of its line where that is near."""
+    if len(text) <= HEAD_CHARACTERS:
+        return text
+    line_end = text.find("\n", HEAD_CHARACTERS, HEAD_CHARACTERS * 2)
+    return text[: line_end + 1] if line_end != -1 else text[:HEAD_CHARACTERS]
+
+
+@register.filter
+def rest(text: str) -> str:
+    """What ``head`` leaves out; nothing of nearly every text."""
+    return text[len(head(text)) :]
 
 
 @register.filter

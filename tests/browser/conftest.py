@@ -1,6 +1,7 @@
 """A real Chromium against a real server, and a watch over what the page tries to do.
 
-Without Chromium these tests are skipped, unless PODIUM_REQUIRE_SERVICES=1 says that it must be there.
+Without Chromium these tests are skipped, unless PODIUM_REQUIRE_SERVICES=1 says that it must be
+there.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
-from tests.browser.world import PASSWORD
 
 from labeling.models import User
+from tests.browser.world import PASSWORD
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), "")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
+)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

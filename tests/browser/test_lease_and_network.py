@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 from playwright.sync_api import Page, expect
-from tests.browser.conftest import Watched
-from tests.browser.world import ANSWERS, make_labeler, make_pool
 
 from labeling import services
 from labeling.models import Ranking, Slot
+from tests.browser.conftest import Watched
+from tests.browser.world import ANSWERS, PASSWORD, make_labeler, make_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,6 +90,25 @@ def test_a_second_tab_is_told_that_the_prompt_is_done(sign_in: SignIn) -> None:
     expect(page.get_by_role("link", name="Next prompt")).to_be_visible()
     assert Ranking.objects.count() == 1
     forgive(watched, "409")
+
+
+def test_signed_out_meanwhile_is_told_and_mended_in_another_tab(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    watched = sign_in(make_labeler())
+    page = watched.open("/rank/")
+    place_all(page)
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_contain_text("You are signed out")
+    other = page.context.new_page()
+    other.goto(watched.server + "/login/")
+    other.get_by_label("Username").fill("mina")
+    other.get_by_label("Password").fill(PASSWORD)
+    other.get_by_role("button", name="Sign in").click()
+    other.wait_for_url(watched.server + "/")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("status")).to_contain_text("Ranking saved")
+    forgive(watched, "401")
 
 
 def test_skip_gives_the_prompt_back(sign_in: SignIn) -> None:

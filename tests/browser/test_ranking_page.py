@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.browser.conftest import Watched
-from tests.browser.world import ANSWERS, HOSTILE, make_labeler, make_pool
 
 from labeling.models import Assignment, RankedItem, Ranking
+from tests.browser.conftest import Watched
+from tests.browser.world import ANSWERS, HOSTILE, make_labeler, make_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,12 +25,14 @@ def stored_ranks() -> dict[str, int]:
     return {alias_of[item.completion.number]: item.rank for item in items}
 
 
-def draft_ranks() -> dict[str, int]:
-    return (Assignment.objects.get().draft or {}).get("ranks", {})
-
-
-def wait_for_draft(page: Page) -> None:
-    expect(page.locator("[data-save-state]")).to_have_text("Draft saved")
+def wait_for_draft(page: Page, **expected: object) -> None:
+    """Until the stored draft has these parts."""
+    for _ in range(200):
+        draft = Assignment.objects.get().draft or {}
+        if {key: draft.get(key) for key in expected} == expected:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{draft} lacks {expected}")
 
 
 def drag(page: Page, source: str, target: str) -> None:
@@ -130,8 +132,7 @@ def test_reload_keeps_what_was_entered(sign_in: SignIn) -> None:
     page.locator("#answer-C summary").click()
     page.locator("#answer-C [data-flags] input").first.check()
     page.get_by_label("Note").fill("half done")
-    wait_for_draft(page)
-    page.wait_for_timeout(700)
+    wait_for_draft(page, ranks={"A": 2}, ratings={"B": 3}, note="half done")
     page.reload()
     expect(page.locator("[name=rank_A]")).to_have_value("2")
     expect(page.locator("[data-drop='2'] .chip")).to_have_attribute("data-alias", "A")
@@ -140,20 +141,32 @@ def test_reload_keeps_what_was_entered(sign_in: SignIn) -> None:
     expect(page.get_by_label("Note")).to_have_value("half done")
 
 
+def test_a_second_click_takes_a_rating_back(sign_in: SignIn) -> None:
+    make_pool(ANSWERS)
+    page = sign_in(make_labeler()).open("/rank/")
+    pip = page.locator("#answer-B .pip").nth(4)
+    pip.click()
+    expect(pip.locator("input")).to_be_checked()
+    wait_for_draft(page, ratings={"B": 5})
+    pip.click()
+    expect(pip.locator("input")).not_to_be_checked()
+    wait_for_draft(page, ratings={})
+
+
 def test_leaving_at_once_still_saves_the_draft(sign_in: SignIn) -> None:
     make_pool(ANSWERS)
     watched = sign_in(make_labeler())
     page = watched.open("/rank/")
     page.keyboard.press("3")
     watched.open("/")
-    page.wait_for_timeout(500)
-    assert draft_ranks() == {"A": 3}
+    wait_for_draft(page, ranks={"A": 3})
 
 
 def test_phone_ranks_by_its_selects_and_never_scrolls_sideways(sign_in: SignIn) -> None:
     make_pool([*HOSTILE[:3], "word " * 400])
     page = sign_in(make_labeler(), **PHONE).open("/rank/")
     expect(page.get_by_role("button", name="Submit")).to_be_in_viewport()
+    expect(page.locator("#prompt-body")).to_be_hidden()
     for rank, alias in enumerate("ABCD", start=1):
         page.locator(f"[name=rank_{alias}]").select_option(str(rank))
     assert page.evaluate("document.documentElement.scrollWidth") == 360

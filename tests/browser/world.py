@@ -12,9 +12,9 @@ ANSWERS = ["The first answer.", "The second answer.", "The third answer.", "The 
 
 # What a hostile model may write: markup, outgoing addresses, controls, and text that spills.
 HOSTILE = [
-    "<script>document.title='owned'</script><img src='https://evil.example/a.png' onerror='alert(1)'>",
+    "<script>document.title='owned'</script><img src='//evil.example/a.png' onerror=alert(1)>",
     "![x](https://evil.example/b.png) [link](javascript:alert(1)) <svg onload=alert(1)>",
-    '"><iframe src="https://evil.example"></iframe><style>@import "https://evil.example/c.css"</style>',
+    '"><iframe src="https://evil.example"></iframe><style>@import "//evil.example/c.css"</style>',
     "invoice\u202efdp.exe zero\u200bwidth \x1b[31mred" + "Z" + "\u0336\u0489" * 300 + "w" * 3000,
 ]
 

@@ -49,8 +49,10 @@ def test_lines_that_cannot_be_used_are_listed_and_the_text_stays(
     report = answer.context["report"]
     assert (report.accepted, report.duplicates, report.rejected) == (2, 1, 2)
     html = answer.content.decode()
-    assert "broken_json" in html and "missing_prompt" in html
-    assert ">3</td>" in html and ">4</td>" in html
+    assert "broken_json" in html
+    assert "missing_prompt" in html
+    assert ">3</td>" in html
+    assert ">4</td>" in html
     assert "not json" in html
 
 
@@ -85,7 +87,9 @@ def test_a_large_file_is_read_line_by_line(
     studio: Client, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``read()`` of the whole upload would raise."""
-    lines = b"".join(json.dumps({"prompt": f"p{n} " + "x" * 400}).encode() + b"\n" for n in range(8000))
+    lines = b"".join(
+        json.dumps({"prompt": f"p{n} " + "x" * 400}).encode() + b"\n" for n in range(8000)
+    )
     assert len(lines) > 3 * 2**20  # beyond what Django keeps in memory
     seen = []
     whole = services.import_prompts

@@ -1,4 +1,4 @@
-"""The admin over people, pools and records: who gets in, what shows, and what is never written here."""
+"""The admin over pools and records: who gets in, what shows, what is never written here."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def test_a_list_asks_as_many_queries_for_many_rows_as_for_few(
 
 def test_a_task_tells_the_admin_which_model_wrote_what(studio: Client, ranked: Pool) -> None:
     html = studio.get(page(Task, "change", Task.objects.first().pk)).content.decode()
-    assert "model-0" in html and "model-3" in html
+    assert "model-0" in html
+    assert "model-3" in html
     assert "prompt 0: answer 2" in html
     assert ">ben<" in html
 
@@ -266,7 +267,8 @@ def test_a_pool_in_use_is_not_deleted_and_says_why(
         answer = studio.post(page(Pool, "delete", ranked.pk), {"post": "yes"})
     assert answer.status_code == 200
     html = answer.content.decode()
-    assert "1 ranking" in html and "1 demonstration" in html
+    assert "1 ranking" in html
+    assert "1 demonstration" in html
     assert Pool.objects.filter(pk=ranked.pk).exists()
 
 

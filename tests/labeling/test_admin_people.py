@@ -100,10 +100,16 @@ def test_a_changed_role_takes_the_flags_along(studio: Client, cast: Cast) -> Non
         answer = studio.post(change_address(ben), body_of(ben, role=role))
         assert answer.status_code == 302, form_errors(answer)
         ben.refresh_from_db()
-        assert (ben.role, ben.is_staff, ben.is_superuser) == (role, role == "admin", role == "admin")
+        assert (ben.role, ben.is_staff, ben.is_superuser) == (
+            role,
+            role == "admin",
+            role == "admin",
+        )
 
 
-@pytest.mark.parametrize(("change", "field"), [({"role": "labeler"}, "role"), ({"is_active": ""}, "is_active")])
+@pytest.mark.parametrize(
+    ("change", "field"), [({"role": "labeler"}, "role"), ({"is_active": ""}, "is_active")]
+)
 def test_the_last_admin_cannot_step_down(
     studio: Client, cast: Cast, change: dict[str, str], field: str
 ) -> None:
@@ -150,7 +156,8 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(studio: Client, cast: C
     answer = studio.post(reverse("admin:labeling_apitoken_add"), {"user": ben.pk, "name": "laptop"})
     plain = answer.context["plain"]
     assert answer.status_code == 200
-    assert plain.startswith(TOKEN_PREFIX) and plain in answer.content.decode()
+    assert plain.startswith(TOKEN_PREFIX)
+    assert plain in answer.content.decode()
     assert "no-store" in answer["Cache-Control"]
     token = ApiToken.objects.get(name="laptop")
     assert token.digest == token_digest(plain)
@@ -164,7 +171,10 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(studio: Client, cast: C
         assert plain not in html
         assert token.digest not in html
     assert not LogEntry.objects.filter(change_message__contains=plain).exists()
-    assert Client().get("/api/v1/pools/", headers={"Authorization": f"Bearer {plain}"}).status_code == 403
+    assert (
+        Client().get("/api/v1/pools/", headers={"Authorization": f"Bearer {plain}"}).status_code
+        == 403
+    )
 
 
 def test_an_incomplete_token_form_issues_nothing(studio: Client, cast: Cast) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 from django.test import Client
-from tests.browser.world import ANSWERS, HOSTILE, PASSWORD, make_labeler, make_pool
 
 from labeling import services
 from labeling.models import Assignment, Pool, RankedItem, Ranking, Slot, User
+from tests.browser.world import ANSWERS, HOSTILE, PASSWORD, make_labeler, make_pool
 
 pytestmark = pytest.mark.django_db
 
@@ -54,12 +54,10 @@ def end_leases() -> None:
     Slot.objects.filter(state="leased").update(lease_until=Now() - timedelta(seconds=1))
 
 
-# --- who may come in --------------------------------------------------------------------------------
+# --- who may come in ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/rank/", "/pools/1/rank/", f"/assignments/{uuid.uuid4()}/"]
-)
+@pytest.mark.parametrize("path", ["/", "/rank/", "/pools/1/rank/", f"/assignments/{uuid.uuid4()}/"])
 def test_pages_ask_strangers_to_sign_in(client: Client, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 302
@@ -103,7 +101,7 @@ def test_pages_refuse_other_methods(browser_of_mina: Client, path: str) -> None:
     assert wrong(path.replace("{id}", str(uuid.uuid4()))).status_code == 405
 
 
-# --- home -------------------------------------------------------------------------------------------
+# --- home -----------------------------------------------------------------------------------------
 
 
 def test_home_shows_open_pools_and_progress(browser_of_mina: Client) -> None:
@@ -128,7 +126,7 @@ def test_home_of_an_admin_links_to_the_admin(client: Client) -> None:
     assert "/admin/" in client.get("/").content.decode()
 
 
-# --- ranking ----------------------------------------------------------------------------------------
+# --- ranking --------------------------------------------------------------------------------------
 
 
 def test_asking_again_gives_the_same_task(browser_of_mina: Client) -> None:
@@ -237,7 +235,12 @@ def test_a_draft_fills_the_form(browser_of_mina: Client, mina: User) -> None:
     make_pool(ANSWERS)
     open_task(browser_of_mina)
     assignment = Assignment.objects.get()
-    draft = {"ranks": {"A": 2}, "ratings": {"B": 6}, "flags": {"C": ["hallucination"]}, "note": "so far"}
+    draft = {
+        "ranks": {"A": 2},
+        "ratings": {"B": 6},
+        "flags": {"C": ["hallucination"]},
+        "note": "so far",
+    }
     services.save_draft(mina, assignment.pk, lease_token=assignment.lease_token, draft=draft)
     _, html = open_task(browser_of_mina)
     assert '<option value="2" selected' in html
@@ -276,7 +279,7 @@ def test_late_work_is_kept_and_told_kindly(browser_of_mina: Client) -> None:
     assert Ranking.objects.get().status == "late"
 
 
-# --- skipping ---------------------------------------------------------------------------------------
+# --- skipping -------------------------------------------------------------------------------------
 
 
 def test_skipping_gives_the_task_back_with_the_reason(browser_of_mina: Client) -> None:
@@ -303,7 +306,7 @@ def test_a_skip_that_is_refused_says_why(browser_of_mina: Client, change: dict[s
     assert Assignment.objects.get().state == "open"
 
 
-# --- hostile text and faults --------------------------------------------------------------------------
+# --- hostile text and faults ----------------------------------------------------------------------
 
 
 def test_hostile_text_is_escaped_everywhere(browser_of_mina: Client) -> None:
@@ -314,6 +317,18 @@ def test_hostile_text_is_escaped_everywhere(browser_of_mina: Client) -> None:
     assert "&lt;script&gt;document" in html
     assert "\u202e" not in html
     assert "\x1b" not in html
+
+
+def test_a_very_long_answer_folds_and_is_all_there(browser_of_mina: Client) -> None:
+    make_pool([*ANSWERS[:3], "word " * 30_000])
+    html = open_task(browser_of_mina)[1]
+    assert "Show the other 130000 characters" in html
+    assert html.count("word ") >= 30_000
+
+
+def test_white_space_of_an_answer_is_kept(browser_of_mina: Client) -> None:
+    make_pool([*ANSWERS[:3], "\n  indented\n\n\ttabbed  "])
+    assert "data-text>\n  indented\n\n\ttabbed  \n</div>" in open_task(browser_of_mina)[1]
 
 
 def test_the_policy_forbids_all_that_is_not_ours(client: Client) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.templatetags.podium import icon, snippet, visible
+from labeling.templatetags.podium import HEAD_CHARACTERS, head, icon, rest, snippet, visible
 
 
 def mark(title: str, label: str) -> str:
@@ -32,7 +32,9 @@ def test_what_cannot_be_seen_is_named(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
-@pytest.mark.parametrize("text", ["❤️\u200d🔥", "1️⃣", "می\u200cخواهم", "葛\U000e0100城", "안녕, 세상", "é\u0301"])
+@pytest.mark.parametrize(
+    "text", ["❤️\u200d🔥", "1️⃣", "می\u200cخواهم", "葛\U000e0100城", "안녕, 세상", "é\u0301"]
+)
 def test_joiners_stay_where_scripts_need_them(text: str) -> None:
     assert visible(text) == text
 
@@ -43,6 +45,14 @@ def test_a_long_hidden_message_is_counted_not_spelled_out() -> None:
     assert "+792" in visible(f"Hello{secret}")
 
 
+def test_a_text_full_of_hidden_characters_makes_no_endless_page() -> None:
+    shown = visible("a\u200b" * 5_000 + "\u202e")
+    assert shown.count("<bdi") == 2_000
+    assert shown.endswith("a▯a▯a▯")
+    assert "\u200b" not in shown
+    assert "\u202e" not in shown
+
+
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_nothing_visible_is_lost_and_nothing_is_markup(text: str) -> None:
     html = visible(text)
@@ -50,20 +60,33 @@ def test_nothing_visible_is_lost_and_nothing_is_markup(text: str) -> None:
     assert "<" not in without_marks
     assert ">" not in without_marks
     remains = iter(text)
-    assert all(character in remains for character in unescape_all(without_marks))
-
-
-def unescape_all(html: str) -> str:
-    """As a browser reads it; ``unescape`` also drops characters that HTML forbids, which none is here."""
-    return unescape(html)
+    assert all(character in remains for character in unescape(without_marks))
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("  two\n words\u200b ", "two words"), ("", "(empty)"), ("\u202e\x00", "(empty)"), ("w" * 500, "w" * 80)],
+    [
+        ("  two\n words\u200b ", "two words"),
+        ("", "(empty)"),
+        ("\u202e\x00", "(empty)"),
+        ("w" * 500, "w" * 80),
+    ],
 )
 def test_a_snippet_is_one_short_line(text: str, shown: str) -> None:
     assert snippet(text) == shown
+
+
+@given(st.text(alphabet="ab\n", max_size=50))
+def test_head_and_rest_are_the_whole_text(tail: str) -> None:
+    text = "x" * (HEAD_CHARACTERS - 10) + tail
+    assert head(text) + rest(text) == text
+
+
+def test_a_very_long_text_is_cut_at_the_end_of_a_line() -> None:
+    text = "line\n" * HEAD_CHARACTERS
+    assert head(text).endswith("line\n")
+    assert HEAD_CHARACTERS <= len(head(text)) <= HEAD_CHARACTERS + 5
+    assert rest("short") == ""
 
 
 def test_icons_are_inline_drawings_that_readers_pass_over() -> None:

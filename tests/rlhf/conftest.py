@@ -122,7 +122,7 @@ def compared(
 def prefers_a(count: int) -> list[dict[str, Any]]:
     """Comparisons in which the more letters ``a`` the better."""
     texts = ["aaaa", "aab", "abbb", "bbbb"]
-    pairs = [(w, l) for w in range(4) for l in range(w + 1, 4)]
+    pairs = [(winner, loser) for winner in range(4) for loser in range(winner + 1, 4)]
     return [compared(f"p{n}", [t + str(n) for t in texts], pairs) for n in range(count)]
 
 

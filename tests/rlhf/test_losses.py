@@ -152,7 +152,7 @@ def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
     expected = torch.stack(
         [
             torch.stack(
-                [-logsigmoid(alone(c.texts[w].ids) - alone(c.texts[l].ids)) for w, l in c.pairs]
+                [-logsigmoid(alone(c.texts[i].ids) - alone(c.texts[j].ids)) for i, j in c.pairs]
             ).mean()
             for c in comparisons
         ]

@@ -80,6 +80,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
         load_file(job.folder.artifacts / "model" / "model.safetensors") for job in (whole, stopped)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
+    assert metrics_of(stopped) == metrics_of(whole)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(make_job: Any) -> None:

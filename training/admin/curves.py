@@ -56,13 +56,14 @@ def _values(told: Iterable[dict[str, object]], wanted: Iterable[str]) -> dict[st
 
 def _curve(name: str, values: list[float]) -> Curve:
     low, high = min(values), max(values)
-    spread = (high - low) or 1.0
+    # A flat curve runs through the middle of its box.
+    bottom, spread = (low, high - low) if high > low else (low - 0.5, 1.0)
     every = -(-len(values) // MAX_POINTS)
     chosen = [*range(0, len(values), every)]
     if chosen[-1] != len(values) - 1:
         chosen.append(len(values) - 1)
     points = " ".join(
-        f"{WIDTH * i / (len(values) - 1):.1f},{HEIGHT * (1 - (values[i] - low) / spread):.1f}"
+        f"{WIDTH * i / (len(values) - 1):.1f},{HEIGHT * (1 - (values[i] - bottom) / spread):.1f}"
         for i in chosen
     )
     return Curve(name, points, low, high, values[0], values[-1], len(values))

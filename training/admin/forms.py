@@ -18,6 +18,7 @@ from labeling.admin.forms import PoolForm
 from labeling.errors import LabelingError
 from labeling.models import Pool
 from training import selectors
+from training.admin.figures import figure
 from training.errors import ModelNotFound, NothingToSample, NoTrainingData
 from training.jobs.params import PARAMS_OF_KIND
 from training.jobs.spec import KINDS_WITH_REWARD_MODEL
@@ -47,12 +48,23 @@ def parameter_tables() -> list[dict[str, Any]]:
             "kind": kind,
             "label": Run.Kind(kind).label,
             "fields": [
-                {"name": field.name, "default": field.default, **field.metadata}
+                {
+                    "name": field.name,
+                    "default": _default(field),
+                    "low": figure(field.metadata["low"]),
+                    "high": figure(field.metadata["high"]),
+                }
                 for field in dataclasses.fields(params)
             ],
         }
         for kind, params in PARAMS_OF_KIND.items()
     ]
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not None:
+        return figure(field.default)
+    return "by model size" if field.name.endswith("learning_rate") else "none"
 
 
 class RunForm(forms.Form):
@@ -121,8 +133,9 @@ class RunForm(forms.Form):
             return "pool"
         if isinstance(refusal, ModelNotFound):
             kind, pool = self.cleaned_data["kind"], self.cleaned_data["pool"]
-            lacks_reward = kind in KINDS_WITH_REWARD_MODEL and not selectors.latest_reward_model(pool)
-            return "reward_model" if lacks_reward else "model"
+            if kind in KINDS_WITH_REWARD_MODEL and selectors.latest_reward_model(pool) is None:
+                return "reward_model"
+            return "model"
         return ""
 
 

@@ -9,10 +9,9 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from unfold.decorators import action
 from unfold.enums import ActionVariant
 
-from labeling.admin.base import acting_admin, admin_address
+from labeling.admin.base import acting_admin, action, admin_address
 from labeling.admin.pools import PoolAdmin
 from labeling.errors import LabelingError
 from labeling.models import Pool
@@ -49,8 +48,8 @@ class TrainedPoolAdmin(PoolAdmin):
             form,
             title=f"Sample completions for {pool}?",
             text=f"{pool.sampler or 'The promoted policy'} writes {pool.completions_per_prompt} "
-            "completions for each prompt that lacks them in this round. Labelers can rank each prompt "
-            "as soon as its completions are whole.",
+            "completions for each prompt that lacks them in this round. Labelers can rank a prompt "
+            "as soon as it has them all.",
             button="Sample completions",
             back=self.address(pool),
             original=pool,
@@ -59,7 +58,9 @@ class TrainedPoolAdmin(PoolAdmin):
     @action(description="Start run", icon="play_arrow")
     def start_run(self, request: HttpRequest, object_id: str) -> HttpResponse:
         pool = self.record(request, object_id)
-        return redirect(f"{reverse('admin:training_run_add')}?pool={pool.pk}&kind={Run.Kind.REWARD}")
+        return redirect(
+            f"{reverse('admin:training_run_add')}?pool={pool.pk}&kind={Run.Kind.REWARD}"
+        )
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -9,10 +9,18 @@ from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from labeling.admin.base import RecordAdmin, acting_admin, changelist_address, counted, link
+from labeling.admin.base import (
+    RecordAdmin,
+    acting_admin,
+    action,
+    acts_as_admin,
+    changelist_address,
+    counted,
+    display,
+    link,
+)
 from labeling.errors import LabelingError
 from labeling.models import Round, Task
 from training import selectors, services
@@ -52,18 +60,17 @@ class ModelVersionAdmin(RecordAdmin):
     )
     readonly_fields = ("run_link", "snapshot")
     change_form_template = "admin/training/modelversion/change_form.html"
-    actions_row = ("promote",)
     actions_detail = ("promote", "start_run")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return acting_admin(request).is_admin
+        return acts_as_admin(request)
 
-    def has_promote_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Whether the button is shown; ``services.promote_model`` decides."""
-        if not acting_admin(request).is_admin:
-            return False
-        model = self.get_object(request, object_id) if object_id else None
-        return model is None or (model.kind == ModelVersion.Kind.POLICY and not model.is_sampler)
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Only what may be promoted has the button; ``services.promote_model`` decides."""
+        model = self.get_object(request, object_id)
+        fit = model is not None and model.kind == ModelVersion.Kind.POLICY and not model.is_sampler
+        actions = super().get_actions_detail(request, object_id)
+        return [action for action in actions if fit or action.path != "promote"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
         latest = Promotion.objects.order_by("-round").values("pk")[:1]
@@ -117,17 +124,14 @@ class ModelVersionAdmin(RecordAdmin):
             except LabelingError as refusal:
                 form.add_error("reference", refusal.message)
             else:
-                messages.success(request, f"{model} is in the registry. Promote it to sample from it.")
+                messages.success(
+                    request, f"{model} is in the registry. Promote it to sample from it."
+                )
                 return redirect(self.address(model))
         back = changelist_address(ModelVersion)
         return self.ask(request, form, title="Register a model", button="Register", back=back)
 
-    @action(
-        description="Promote",
-        icon="workspace_premium",
-        permissions=["promote"],
-        variant=ActionVariant.PRIMARY,
-    )
+    @action(description="Promote", icon="workspace_premium", variant=ActionVariant.PRIMARY)
     def promote(self, request: HttpRequest, object_id: str) -> HttpResponse:
         model = self.record(request, object_id)
         form = forms.Form(request.POST if request.method == "POST" else None)
@@ -140,12 +144,13 @@ class ModelVersionAdmin(RecordAdmin):
                 messages.success(request, f"{model} is the sampler of {promotion.round}.")
                 return redirect(self.address(model))
         current = selectors.current_promotion()
+        now = f" Now it is {current.model}, in {current.round}." if current else ""
         return self.ask(
             request,
             form,
             title=f"Promote {model}?",
-            text="It opens the next round and writes the completions of all pools that name no model "
-            f"of their own. {f'Now it is {current.model}, in {current.round}.' if current else ''}",
+            text="It opens the next round and writes the completions of all pools that name no "
+            f"model of their own.{now}",
             button="Promote",
             back=self.address(model),
             original=model,

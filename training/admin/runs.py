@@ -9,10 +9,17 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.html import format_html
-from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from labeling.admin.base import RecordAdmin, acting_admin, changelist_address, link
+from labeling.admin.base import (
+    RecordAdmin,
+    acting_admin,
+    action,
+    acts_as_admin,
+    changelist_address,
+    display,
+    link,
+)
 from labeling.errors import LabelingError
 from training import services
 from training.admin.curves import curves_of
@@ -51,18 +58,17 @@ class RunAdmin(RecordAdmin):
     search_fields = ("model__name", "pool__name", "error")
     change_form_template = "admin/training/run/change_form.html"
     fields = ()
-    actions_row = ("cancel",)
     actions_detail = ("cancel", "again")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return acting_admin(request).is_admin
+        return acts_as_admin(request)
 
-    def has_cancel_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Whether the button is shown; ``services.cancel_run`` decides."""
-        if not acting_admin(request).is_admin:
-            return False
-        run = self.get_object(request, object_id) if object_id else None
-        return run is None or not run.has_ended
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """An ended run has no button to cancel it; ``services.cancel_run`` decides."""
+        run = self.get_object(request, object_id)
+        ended = run is not None and run.has_ended
+        actions = super().get_actions_detail(request, object_id)
+        return [action for action in actions if not (ended and action.path == "cancel")]
 
     @display(description="run", ordering="pk")
     def run(self, run: Run) -> str:
@@ -173,15 +179,10 @@ class RunAdmin(RecordAdmin):
 
     # --- cancel -------------------------------------------------------------------------------
 
-    @action(
-        description="Cancel",
-        icon="cancel",
-        permissions=["cancel"],
-        variant=ActionVariant.DANGER,
-    )
+    @action(description="Cancel", icon="cancel", variant=ActionVariant.DANGER)
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
         run = self.record(request, object_id)
-        if request.method != "POST":
+        if request.method != "POST" and not run.has_ended:
             return self.ask(
                 request,
                 forms.Form(),

@@ -68,7 +68,7 @@ def _prepare_environment(spec: JobSpec) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
-    # Threads that spin while they wait are several times slower where they share cores with a server.
+    # Threads that spin while they wait lose several times over where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     models = [name for name in (spec.model, spec.reward_model) if name]
     if all(Path(name).is_dir() for name in models):

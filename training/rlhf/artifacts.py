@@ -109,6 +109,8 @@ def _refuse_pickles(folder: Path) -> None:
 def _sync_files(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
+            # The library writes weights for its own user only; another process may serve them.
+            path.chmod(0o644)
             handle = os.open(path, os.O_RDONLY)
             os.fsync(handle)
             os.close(handle)

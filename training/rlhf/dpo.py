@@ -27,7 +27,7 @@ from training.rlhf.models import (
     parameter_count,
 )
 from training.rlhf.sft import IGNORED
-from training.rlhf.trainers import dataset, last_logged, settings, train
+from training.rlhf.trainers import dataset, logged, settings, train
 
 
 def run(job: Job) -> None:
@@ -57,9 +57,9 @@ def run(job: Job) -> None:
     train(job, trainer)
     model.eval()
     metrics = {
-        "loss": last_logged(trainer, "train_loss"),
-        "accuracy": last_logged(trainer, "rewards/accuracies"),
-        "margin": last_logged(trainer, "rewards/margins"),
+        "loss": logged(trainer, "loss"),
+        "accuracy": logged(trainer, "rewards/accuracies", last=0.25),
+        "margin": logged(trainer, "rewards/margins", last=0.25),
         "pairs": sum(len(c.pairs) for c in comparisons),
         "prompts": len(comparisons),
         "learning_rate": rate,

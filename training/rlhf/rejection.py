@@ -44,7 +44,8 @@ def run(job: Job) -> None:
     scorer = Scorer.load(job.spec.reward_model)
     scorer.require_vocabulary_of(renderer)
     wanted = [(row, range(params.n)) for row in job.rows()]
-    prompts = fit_prompts(job, renderer, context_length(model), wanted, params.max_new_tokens)
+    context = min(context_length(model), context_length(scorer.model))
+    prompts = fit_prompts(job, renderer, context, wanted, params.max_new_tokens)
     path = job.folder.checkpoints / COMPLETIONS
     write_completions(job, model, renderer, prompts, params, path)
     candidates = _score(scorer, renderer, prompts, list(read_completions(path)))

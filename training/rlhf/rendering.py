@@ -104,7 +104,7 @@ class Renderer:
         )
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Special tokens stay visible: hiding one would show a labeler another text than written."""
+        """Special tokens stay visible: a hidden one would show another text than was written."""
         return str(
             self.tokenizer.decode(
                 list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False

@@ -39,7 +39,7 @@ from training.rlhf.rendering import Renderer
 from training.rlhf.scoring import raw_scores
 from training.rlhf.sft import render_demonstrations
 from training.rlhf.splitting import split
-from training.rlhf.trainers import dataset, last_logged, settings, train
+from training.rlhf.trainers import dataset, logged, settings, train
 
 # Training prompts that the reported training accuracy is measured on, at most.
 PROMPTS_FOR_TRAIN_ACCURACY = 256
@@ -75,7 +75,7 @@ def run(job: Job) -> None:
     metrics = {
         "accuracy": accuracy(model, held_out, renderer.pad_id),
         "train_accuracy": accuracy(model, training[:PROMPTS_FOR_TRAIN_ACCURACY], renderer.pad_id),
-        "loss": last_logged(trainer, "train_loss"),
+        "loss": logged(trainer, "loss"),
         "pairs": sum(len(c.pairs) for c in training),
         "prompts": len(training),
         "validation_pairs": sum(len(c.pairs) for c in held_out),

@@ -24,7 +24,7 @@ from training.rlhf.models import (
 )
 from training.rlhf.rendering import Rendered, Renderer
 from training.rlhf.splitting import split
-from training.rlhf.trainers import dataset, last_logged, settings, train
+from training.rlhf.trainers import dataset, logged, settings, train
 
 IGNORED = -100
 
@@ -111,7 +111,7 @@ def fine_tune(
     eval_loss = trainer.evaluate()["eval_loss"] if validation else None
     model.eval()
     return {
-        "loss": last_logged(trainer, "train_loss"),
+        "loss": logged(trainer, "loss"),
         "eval_loss": eval_loss,
         "demonstrations": len(training),
         "learning_rate": rate,

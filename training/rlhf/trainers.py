@@ -105,10 +105,11 @@ def train(job: Job, trainer: Trainer) -> None:
         raise Interrupted
 
 
-def last_logged(trainer: Trainer, name: str) -> float | None:
-    """The latest value of a metric in the trainer's log."""
+def logged(trainer: Trainer, name: str, last: float = 1.0) -> float | None:
+    """The mean of a metric over the ``last`` share of the log, which a resumed run takes along."""
     values = [entry[name] for entry in trainer.state.log_history if name in entry]
-    return float(values[-1]) if values else None
+    recent = values[-math.ceil(len(values) * last) :]
+    return sum(recent) / len(recent) if recent else None
 
 
 def dataset(rows: list[dict[str, Any]]) -> Dataset:
@@ -130,8 +131,9 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"training diverged at step {state.global_step}: {values}; lower the learning rate"
             )
+        phase = "evaluate" if "eval_loss" in values else "train"
         if values and "train_runtime" not in (logs or {}):
-            self._job.events.write("train", step=state.global_step, total=state.max_steps, **values)
+            self._job.events.write(phase, step=state.global_step, total=state.max_steps, **values)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         due = self._clock() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS

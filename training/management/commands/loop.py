@@ -58,11 +58,19 @@ class Command(BaseCommand):
         parser.add_argument("--noise", type=float, default=0.1)
         parser.add_argument("--promote", choices=["ppo", "rejection"], default="ppo")
         parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument(
+            "--param",
+            action="append",
+            default=[],
+            metavar="KIND.NAME=VALUE",
+            help="a hyperparameter of a run, such as ppo.steps=40; may be repeated",
+        )
         parser.add_argument("--url", default=None, help="default: http://127.0.0.1:$PORT, or 8000")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["rounds"] < 1:
             raise CommandError("--rounds must be at least 1")
+        options["params"] = _params(options["param"])
         try:
             with ApiClient(options["url"] or default_url(), _operator_token()) as api:
                 self._go_round(api, options)
@@ -147,9 +155,13 @@ class _Loop:
         )
 
     def _run(self, kind: str, **body: Any) -> dict[str, Any]:
-        seed = self.options["seed"]
-        started = self.api.post("runs/", {"kind": kind, "pool": str(self.pool), "seed": seed, **body})
-        return self._wait(started["id"])
+        asked = {
+            "kind": kind,
+            "pool": str(self.pool),
+            "seed": self.options["seed"],
+            "params": self.options["params"].get(kind, {}),
+        }
+        return self._wait(self.api.post("runs/", asked | body)["id"])
 
     def _wait(self, run_id: int) -> dict[str, Any]:
         """Poll until the run has ended. Raises ApiError with its reason when it failed."""
@@ -165,6 +177,19 @@ class _Loop:
             if run["state"] not in ("queued", "running"):
                 raise ApiError(f"{run['kind']} run {run_id} {run['state']}: {run['error']}")
             time.sleep(POLL_SECONDS)
+
+
+def _params(given: list[str]) -> dict[str, dict[str, float]]:
+    """``["ppo.steps=40"]`` → ``{"ppo": {"steps": 40.0}}``. Names and bounds are the server's to check."""
+    params: dict[str, dict[str, float]] = {}
+    for entry in given:
+        kind, _, rest = entry.partition(".")
+        name, _, value = rest.partition("=")
+        try:
+            params.setdefault(kind, {})[name] = float(value)
+        except ValueError as error:
+            raise CommandError(f"--param {entry!r}: write KIND.NAME=NUMBER") from error
+    return params
 
 
 def _operator_token() -> str:

@@ -241,4 +241,6 @@ one("keys-open").addEventListener("click", actions.keys);
 
 prepareReading(form, cards);
 show();
+// With a draft restored, the card that the keys speak of may be far down.
+if (current !== aliases[0]) cards.get(current).scrollIntoView({ block: "nearest" });
 enableDragging(form, (alias, rank) => move(alias, rank === undefined ? history.present.ranks[alias] : rank));

@@ -30,6 +30,19 @@ function lightTogether(form, cards) {
   form.addEventListener("pointerout", light);
 }
 
+/** A rating that was clicked by mistake goes away with a second click. */
+function letRatingsClear(form) {
+  let chosen = null;
+  form.addEventListener("pointerdown", ({ target }) => {
+    chosen = target.closest(".pip")?.querySelector("input:checked");
+  });
+  form.addEventListener("click", ({ target }) => {
+    if (target !== chosen) return;
+    target.checked = false;
+    target.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+}
+
 function foldPanel(button, panel) {
   button?.addEventListener("click", () => {
     const open = panel.toggleAttribute("data-open");
@@ -51,6 +64,7 @@ function markNewGuidelines() {
 export function prepareReading(form, cards) {
   cards.forEach(foldLongText);
   lightTogether(form, cards);
+  letRatingsClear(form);
   foldPanel(document.querySelector("[data-prompt-fold]"), document.querySelector("[data-prompt]"));
   foldPanel(form.querySelector("[data-board-fold]"), form.querySelector("[data-board]"));
   markNewGuidelines();

@@ -4,10 +4,13 @@ const DRAFT_AFTER = 500;
 const RETRY_AFTER = 5_000;
 const IDLE_AFTER = 10 * 60_000;
 
+const SIGNED_OUT = "You are signed out. Sign in in another tab and go on here: nothing is lost.";
+
 /** A refusal by the server: {error: {code, message, data}}. */
 export class Refusal extends Error {
   constructor(status, { code, message, data } = {}) {
-    super(message ?? `The server answered with ${status}. Please try again in a minute.`);
+    const unknown = `The server answered with ${status}. Please try again in a minute.`;
+    super(status === 401 ? SIGNED_OUT : message ?? unknown);
     Object.assign(this, { status, code: code ?? `http_${status}`, data: data ?? {} });
   }
 }

@@ -1,0 +1,25 @@
+"""``make bench``: every benchmark, a line a case.
+
+``BENCH case ours=<seconds> peer=<seconds> ratio=<peer/ours> reach=<goal>`` compares with a peer in one
+run; ``BUDGET case measured limit`` holds a figure of an installation against what it may cost. The
+exit status tells whether all could be measured, never whether a figure is good.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MODULES = ("benchmarks.sampling", "benchmarks.reward_step", "benchmarks.budgets")
+
+
+def main() -> int:
+    """Each in a process of its own: the memory and the threads of one do not weigh on the next."""
+    failed = [m for m in MODULES if subprocess.run([sys.executable, "-m", m]).returncode != 0]
+    for module in failed:
+        print(f"{module} could not measure", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
