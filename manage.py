@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Podium's command line: ``manage.py serve | work | create_user | issue_token | import_prompts | …``."""
+"""Podium's command line: ``manage.py serve | work | create_user | issue_token | import_prompts |
+…``.
+"""
 
 import os
 import sys

@@ -1,8 +1,8 @@
 """``make bench``: every benchmark, a line a case.
 
-``BENCH case ours=<seconds> peer=<seconds> ratio=<peer/ours> reach=<goal>`` compares with a peer in one
-run; ``BUDGET case measured limit`` holds a figure of an installation against what it may cost. The
-exit status tells whether all could be measured, never whether a figure is good.
+``BENCH case ours=<seconds> peer=<seconds> ratio=<peer/ours> reach=<goal>`` compares with a peer in
+one run; ``BUDGET case measured limit`` holds a figure of an installation against what it may cost.
+The exit status tells whether all could be measured, never whether a figure is good.
 """
 
 from __future__ import annotations

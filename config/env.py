@@ -44,7 +44,7 @@ def words(name: str, default: str = "") -> list[str]:
 
 
 def secret(name: str, kept_in: Path) -> str:
-    """The variable, or a random secret made once and kept in a file that only the owner can read."""
+    """The variable, or a random one made once and kept in a file that its owner alone can read."""
     given = text(name)
     if given:
         return given

@@ -17,7 +17,7 @@ def alive(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """503 with the failing check unless database, migrations, disk and (when set) Redis are fine."""
+    """503 with the failing check unless database, migrations, disk and (if set) Redis are fine."""
     checks = {"database": _database(), "disk": _disk()}
     if settings.REDIS_URL:
         checks["redis"] = _redis()

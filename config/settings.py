@@ -143,8 +143,8 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": ["'none'"],
     }
 }
-# Unfold's admin is built on Alpine.js and inline scripts; it shows nothing unescaped and loads nothing
-# from elsewhere.
+# Unfold's admin is built on Alpine.js and inline scripts; it shows nothing unescaped and loads
+# nothing from elsewhere.
 ADMIN_CONTENT_SECURITY_POLICY = {
     "script-src": ["'self'", "'unsafe-inline'", "'unsafe-eval'"],
     "style-src": ["'self'", "'unsafe-inline'"],
@@ -191,7 +191,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Podium",
-    "DESCRIPTION": "People rank a model's completions; workers turn the rankings into a better model.",
+    "DESCRIPTION": "People rank a model's completions; workers turn them into a better model.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -219,7 +219,6 @@ LOGGING = {
     # Its INFO is a line a request.
     "loggers": {"httpx": {"level": "WARNING"}},
 }
-
 
 
 def _page(title: str, icon: str, name: str) -> dict[str, Any]:

@@ -55,8 +55,9 @@ def publish_tasks(
 def lease_new_task(labeler: User, pools: QuerySet[Pool]) -> Assignment | None:
     """Lease the next slot on a task that the labeler has never had; None when there is none.
 
-    Tasks get their first ranking before any gets its second. Free slots come first; then those whose
-    lease has ended. Rows locked by another request are passed over where the database can do that.
+    Tasks get their first ranking before any gets its second. Free slots come first; then those
+    whose lease has ended. Rows locked by another request are passed over where the database can do
+    that.
     """
     candidates = (
         Slot.objects.filter(pool__in=pools)
@@ -115,7 +116,9 @@ def release_slot(assignment: Assignment) -> None:
 
 
 def release_ended_leases() -> int:
-    """Free the slots whose lease has ended. They can be claimed without it; this keeps counts plain."""
+    """Free the slots whose lease has ended. They can be claimed without it; this keeps counts
+    plain.
+    """
     return Slot.objects.filter(LEASE_ENDED).update(
         state=Slot.State.FREE, labeler=None, lease_token=None, lease_until=None
     )

@@ -88,7 +88,9 @@ def lease_seconds_left(assignment: Assignment) -> int:
 
 
 def task_payload(assignment: Assignment) -> dict[str, Any]:
-    """All that a labeler sees of a task: an allow-list, blind to models, ids, times and other people."""
+    """All that a labeler sees of a task: an allow-list, blind to models, ids, times and other
+    people.
+    """
     pool = assignment.task.prompt.pool
     text_of = dict(assignment.task.completions.values_list("number", "text"))
     guideline = assignment.guideline_version
@@ -112,7 +114,7 @@ def task_payload(assignment: Assignment) -> dict[str, Any]:
 
 
 def retry_after(labeler: User, pool: Pool | None) -> int:
-    """Seconds until a task may come free: the soonest end of a lease on a task new to the labeler."""
+    """Seconds until a task may come free: the soonest end of a lease that stands in the way."""
     slots = Slot.objects.filter(pool__in=open_pools(), state=Slot.State.LEASED)
     if pool is not None:
         slots = slots.filter(pool=pool)
@@ -151,7 +153,7 @@ def pool_progress(pool: Pool) -> dict[str, int]:
 
 
 def pools_for(user: User) -> list[tuple[Pool, dict[str, int]]]:
-    """The pools that take work now, with their progress; reviewers and admins see closed ones too."""
+    """The pools that take work, with their progress; reviewers and admins see closed ones too."""
     pools = Pool.objects.all() if user.is_reviewer else open_pools()
     return [(pool, pool_progress(pool)) for pool in pools]
 

@@ -1,4 +1,4 @@
-"""What a person may do: the writes of labeling, each one transaction that checks before it changes."""
+"""What a person may do: each write is one transaction that checks before it changes."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def revise_guidelines(pool: Pool, text: str) -> GuidelineVersion:
 
 @transaction.atomic
 def lease_next(labeler: User, *, pool: Pool | None = None) -> Assignment | None:
-    """The labeler's task in hand, else one whose lease had ended, else a new one; None when none is free.
+    """The labeler's task in hand, else one whose lease had ended, else a new one, else None.
 
     The labeler's own row is locked, so that two tabs asking at once get the same task.
     """
@@ -226,13 +226,13 @@ def submit_ranking(
 
     1. The same submission again gets its stored answer; another body under its id is refused.
     2. The token must be the assignment's, the assignment open, the ranks exact.
-    3. On a live lease the ranking counts. When the lease was lost and the task has no place left, it
-       is stored as late. When it ended but a place is left, it is kept as the draft and refused:
-       renewing the lease and submitting again makes it count.
+    3. On a live lease the ranking counts. When the lease was lost and the task has no place left,
+       it is stored as late. When it ended but a place is left, it is kept as the draft and
+       refused: renewing the lease and submitting again makes it count.
 
     Raises:
-        NotFound, SubmissionConflict, ForeignLease, AssignmentClosed, LeaseExpired, InvalidInput, InvalidRubric,
-        UnknownAlias, MissingCompletion, RankOutOfRange.
+        NotFound, SubmissionConflict, ForeignLease, AssignmentClosed, LeaseExpired, InvalidInput,
+        InvalidRubric, UnknownAlias, MissingCompletion, RankOutOfRange.
     """
     body = {"ranks": ranks, "ratings": ratings or {}, "flags": flags or {}, "note": note}
     try:
@@ -250,7 +250,7 @@ def _submit(
     submission_id: uuid.UUID,
     body: dict[str, Any],
 ) -> Submitted:
-    # Locked first: of two requests with one submission_id, the second finds the first one's ranking.
+    # Locked first: of two requests with one submission_id, the second finds what the first stored.
     assignment = _locked_assignment(labeler, assignment_id)
     digest = _digest({"assignment": str(assignment.pk), **body})
     stored = Ranking.objects.filter(labeler=labeler, submission_id=submission_id).first()

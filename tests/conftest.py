@@ -53,9 +53,7 @@ class Cast:
 
 
 def caller(name: str, role: str, *, is_simulated: bool = False) -> Caller:
-    user = services.create_user(
-        username=name, password=None, role=role, is_simulated=is_simulated
-    )
+    user = services.create_user(username=name, password=None, role=role, is_simulated=is_simulated)
     return Caller(user, services.issue_token(user, name="test"), Client())
 
 
@@ -104,7 +102,9 @@ def take(labeler: Caller, pool: Pool) -> dict[str, Any]:
     return response.json()
 
 
-def submission(task: dict[str, Any], ranks: list[int] | None = None, **extra: Any) -> dict[str, Any]:
+def submission(
+    task: dict[str, Any], ranks: list[int] | None = None, **extra: Any
+) -> dict[str, Any]:
     """A valid body for ``task``; by default the first alias is best."""
     aliases = [completion["alias"] for completion in task["completions"]]
     return {

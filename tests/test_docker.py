@@ -1,4 +1,4 @@
-"""What the images and the compose file promise, read from the files themselves: no engine needed."""
+"""What the images and the compose file promise, read from the files themselves."""
 
 from __future__ import annotations
 
@@ -323,3 +323,17 @@ def test_secrets_stay_out_of_history_and_images() -> None:
     ignored = (DOCKER / ".gitignore").read_text(encoding="utf-8").split()
     assert {"secrets/", ".env"} <= set(ignored)
     assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"
+
+
+def test_the_settings_table_of_the_operations_page_is_complete() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    settings, _, trainer = page.partition("A trainer does not inherit")
+    described = set(re.findall(r"^\| `([A-Z_]+)` \|", settings, flags=re.MULTILINE))
+    assert described == settings_read()
+    inherited = {
+        name
+        for row in trainer.splitlines()
+        if re.match(r"\| `[A-Z_]+`", row)
+        for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])
+    }
+    assert inherited == set(PASSED_ON)

@@ -1,4 +1,4 @@
-"""What training refuses. Same shape as labeling's refusals, so that one handler answers for both."""
+"""What training refuses, in the shape of labeling's refusals: one handler answers for both."""
 
 from __future__ import annotations
 

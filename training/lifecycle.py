@@ -1,4 +1,5 @@
-"""The only writer of run states. Each move is one guarded UPDATE; its row count tells whether it held.
+"""The only writer of run states. Each move is one guarded UPDATE; its row count tells whether it
+held.
 
 Whoever claims a run gets a fresh token. Heartbeats, progress and the end are fenced by it: a worker
 that slept past its lease finds no row and must stop. All times are the database's.
@@ -13,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from labeling.lifecycle import current_round, open_round
@@ -27,29 +28,31 @@ MAX_ERROR_CHARACTERS = 8000
 UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None}
 
 
-@transaction.atomic
 def claim(queue: str) -> Run | None:
     """Take the oldest due run of ``queue``; None when there is none."""
-    due = Run.objects.filter(queue=queue, state=Run.State.QUEUED, not_before__lte=Now())
-    run = due.select_for_update(skip_locked=True).order_by("id").first()
-    if run is None:
+    due = _due_runs().filter(queue=queue).order_by("id")
+    # An idle worker asks every second: it must not take SQLite's write lock to learn that all is
+    # quiet.
+    if not due.exists():
         return None
-    taken = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
-        state=Run.State.RUNNING,
-        attempt=F("attempt") + 1,
-        lease_token=uuid.uuid4(),
-        lease_until=_lease_end(),
-        started_at=Now(),
-        error="",
-    )
-    if not taken:
-        return None
-    run.refresh_from_db()
+    with transaction.atomic():
+        run = due.select_for_update(skip_locked=True).first()
+        if run is None:
+            return None
+        Run.objects.filter(pk=run.pk).update(
+            state=Run.State.RUNNING,
+            attempt=F("attempt") + 1,
+            lease_token=uuid.uuid4(),
+            lease_until=_lease_end(),
+            started_at=Now(),
+            error="",
+        )
+        run.refresh_from_db()
     return run
 
 
 def heartbeat(run: Run) -> None:
-    """Extend the lease and read whether a cancel was asked for. Raises RunFenced when it is lost."""
+    """Extend the lease and read whether a cancel was asked for. Raises RunFenced if it is lost."""
     _fenced_update(run, lease_until=_lease_end())
     run.cancel_requested = Run.objects.values_list("cancel_requested", flat=True).get(pk=run.pk)
 
@@ -110,7 +113,7 @@ def cancel_running(run: Run) -> None:
 
 
 def requeue_interrupted(run: Run) -> None:
-    """The worker was told to stop and the trainer wrote a checkpoint: the attempt is not charged."""
+    """The worker had to stop and the trainer wrote a checkpoint: the attempt is not charged."""
     _fenced_update(run, state=Run.State.QUEUED, attempt=F("attempt") - 1, **UNLEASED)
 
 
@@ -134,7 +137,8 @@ def request_cancel(run: Run) -> bool:
 
 
 def sweep() -> int:
-    """Give runs whose worker is lost back to the queue; those lost too often fail. Returns how many.
+    """Give runs whose worker is lost back to the queue; those lost too often fail. Returns how
+    many.
 
     Idempotent: any number of workers may sweep at once.
     """
@@ -154,16 +158,19 @@ def sweep() -> int:
 
 def due_queues() -> list[str]:
     """Queues with a run that a worker could claim now."""
-    due = Run.objects.filter(state=Run.State.QUEUED, not_before__lte=Now())
-    return list(due.order_by("queue").values_list("queue", flat=True).distinct())
+    return list(_due_runs().order_by("queue").values_list("queue", flat=True).distinct())
 
 
 @transaction.atomic
 def promote(model: ModelVersion, by: User | None) -> Promotion:
-    """Open the next round with ``model`` as its sampler; the first promotion takes the first round."""
+    """Open the next round with ``model`` as its sampler; the first promotion takes round one."""
     first = not Promotion.objects.exists()
     round_ = current_round() if first else open_round()
     return Promotion.objects.create(round=round_, model=model, promoted_by=by)
+
+
+def _due_runs() -> QuerySet[Run]:
+    return Run.objects.filter(state=Run.State.QUEUED, not_before__lte=Now())
 
 
 def _fenced_update(run: Run, **changes: Any) -> None:

@@ -87,7 +87,9 @@ class Promotion(models.Model):
 
 
 class Run(models.Model):
-    """One job. The row is the queue: a worker claims it, and only the claim's token may write to it."""
+    """One job. The row is the queue: a worker claims it, and only the claim's token may write to
+    it.
+    """
 
     class Kind(models.TextChoices):
         SAMPLE = "sample"

@@ -1,4 +1,6 @@
-"""What a person may do with runs and models; a run that cannot work is refused here, with the reason."""
+"""What a person may do with runs and models; a run that cannot work is refused here, with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,8 @@ def start_run(
     """Put a run into the queue, if it can work.
 
     ``model`` defaults to the pool's sampler or the promoted policy, ``reward_model`` to the latest.
-    ``labelers`` chooses whose rankings train: ``people``, ``simulated``, ``all``, or ``auto``, which
-    is people, and simulated labelers only where no person has ranked.
+    ``labelers`` chooses whose rankings train: ``people``, ``simulated``, ``all``, or ``auto``,
+    which is people, and simulated labelers only where no person has ranked.
 
     Raises:
         RunRefused, ModelNotFound, NothingToSample, NoTrainingData, RunAlreadyThere.

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -74,7 +74,7 @@ class PromptAdmin(CarefulDeletion):
         # SQLite keeps JSON as ASCII: a letter beyond it is found under its escaped form.
         escaped = json.dumps(search_term)[1:-1]
         if escaped != search_term:
-            found |= queryset.filter(Q(messages__icontains=escaped))
+            found |= super().get_search_results(request, queryset, escaped)[0]
         return found, may_repeat
 
     @display(description="prompt")

@@ -60,7 +60,9 @@ class LeaseInput(serializers.Serializer[Any]):
 
 
 class SubmitInput(LeaseInput):
-    """``ranks``: alias → 1..K, 1 the best, equal numbers tie. ``submission_id``: made by the client, once."""
+    """``ranks``: alias → 1..K, 1 the best, equal numbers tie. ``submission_id``: made by the
+    client, once.
+    """
 
     submission_id = serializers.UUIDField()
     # Contents are checked by the service, which names the aliases at fault.

@@ -1,4 +1,4 @@
-"""The one place where a refusal becomes an HTTP answer: ``{"error": {"code", "message", "data"}}``."""
+"""Where a refusal becomes an HTTP answer: ``{"error": {"code", "message", "data"}}``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATUS_OF: dict[type[errors.LabelingError], HTTPStatus] = {
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler. What it does not know is a fault of ours: Django logs it as a 500."""
+    """DRF's exception handler. What it does not know is our own fault: Django logs it as a 500."""
     if isinstance(error, errors.LabelingError):
         status = STATUS_OF.get(type(error), HTTPStatus.BAD_REQUEST)
         return error_response(error.code, error.message, error.data, status)

@@ -68,7 +68,7 @@ class JSONLinesParser(BaseParser):
 
 
 def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a stream. One longer than the limit is cut: as JSON it is broken, and reported so."""
+    """Lines of a stream. One longer than the limit is cut: broken as JSON, and reported so."""
     while line := stream.readline(MAX_LINE_BYTES):
         whole = line.endswith(b"\n")
         yield line

@@ -1,7 +1,7 @@
 """Import of prompts, with or without completions, from JSON Lines.
 
-Lines are taken in batches of one transaction each. What is there already is counted as a duplicate, so
-that a file can be imported again after a failure half-way, and adds nothing the second time.
+Lines are taken in batches of one transaction each. What is there already is counted as a duplicate,
+so that a file can be imported again after a failure half-way, and adds nothing the second time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_REPORTED_ERRORS = 1000
 
 @dataclass
 class ImportReport:
-    """What became of each line. ``errors`` holds the first thousand; ``rejected`` counts them all."""
+    """What became of each line. ``errors`` holds the first thousand, ``rejected`` counts all."""
 
     accepted: int = 0
     duplicates: int = 0

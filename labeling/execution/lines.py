@@ -120,8 +120,8 @@ def _completions(given: object) -> list[tuple[str, str]]:
     if not MIN_COMPLETIONS <= len(given) <= MAX_COMPLETIONS:
         raise LineError(
             "completion_count",
-            f"needs {MIN_COMPLETIONS} to {MAX_COMPLETIONS} completions, or none to have them sampled;"
-            f" the line has {len(given)}",
+            f"needs {MIN_COMPLETIONS} to {MAX_COMPLETIONS} completions, or none to have them "
+            f"sampled; the line has {len(given)}",
         )
     return [_completion(entry, f"completions[{index}]") for index, entry in enumerate(given)]
 

@@ -152,7 +152,8 @@ def test_an_empty_pool_exports_empty_files(cast, make_pool):
 
 
 @pytest.mark.parametrize(
-    "query", [{"kind": "x"}, {"format": "x"}, {"labelers": "x"}, {"kind": "rankings", "format": "trl"}]
+    "query",
+    [{"kind": "x"}, {"format": "x"}, {"labelers": "x"}, {"kind": "rankings", "format": "trl"}],
 )
 def test_an_unknown_export_is_refused(cast, pool, query):
     answer = cast.rob.get(f"pools/{pool.pk}/export/", **query)
@@ -175,7 +176,15 @@ def test_without_a_valid_token_nothing_answers(cast, pool):
 
 @pytest.mark.parametrize(
     "body",
-    ["{", "[" * 5000 + "]" * 5000, '{"name": "a\\u0000b"}', '{"name": "\\ud800"}', '{"a": NaN}', "[]", "5"],
+    [
+        "{",
+        "[" * 5000 + "]" * 5000,
+        '{"name": "a\\u0000b"}',
+        '{"name": "\\ud800"}',
+        '{"a": NaN}',
+        "[]",
+        "5",
+    ],
 )
 def test_hostile_json_is_a_coded_400(cast, body):
     answer = cast.ada.post("pools/", body)
@@ -186,7 +195,9 @@ def test_hostile_json_is_a_coded_400(cast, body):
 def test_what_is_not_there_has_an_error_body(cast):
     answer = cast.ada.get("pools/999/")
     assert (answer.status_code, error_code(answer)) == (404, "not_found")
-    wrong = cast.ada.http.delete("/api/v1/pools/", headers={"Authorization": f"Bearer {cast.ada.token}"})
+    wrong = cast.ada.http.delete(
+        "/api/v1/pools/", headers={"Authorization": f"Bearer {cast.ada.token}"}
+    )
     assert (wrong.status_code, error_code(wrong)) == (405, "method_not_allowed")
 
 
@@ -198,7 +209,7 @@ def test_the_schema_names_every_address(cast):
         "pools/", "pools/{pool_id}/", "pools/{pool_id}/import/", "pools/{pool_id}/sample/",
         "pools/{pool_id}/export/", "assignments/next/", "assignments/{assignment_id}/submit/",
         "assignments/{assignment_id}/draft/", "assignments/{assignment_id}/skip/",
-        "assignments/{assignment_id}/heartbeat/", "runs/", "runs/{run_id}/", "runs/{run_id}/events/",
-        "runs/{run_id}/cancel/", "models/", "models/{model_id}/promote/",
+        "assignments/{assignment_id}/heartbeat/", "runs/", "runs/{run_id}/",
+        "runs/{run_id}/events/", "runs/{run_id}/cancel/", "models/", "models/{model_id}/promote/",
     ):  # fmt: skip
         assert f"/api/v1/{path}" in schema["paths"], path

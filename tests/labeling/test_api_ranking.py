@@ -27,14 +27,22 @@ def test_a_labeler_takes_ranks_and_gets_the_next_task(cast, pool):
     body = submission(first, [1, 1, 2, 4], ratings={"A": 7}, flags={"B": ["hallucination"]})
     answer = submit(cast.ben, first, body)
     assert answer.status_code == 201
-    assert answer.json() == {"ranking": Ranking.objects.get().pk, "comparisons": 6, "status": "counted"}
+    assert answer.json() == {
+        "ranking": Ranking.objects.get().pk,
+        "comparisons": 6,
+        "status": "counted",
+    }
     assert take(cast.ben, pool)["assignment"] != first["assignment"]
 
 
 def test_ranks_land_on_the_completions_that_were_shown(cast, pool):
     task = take(cast.ben, pool)
     texts = {c["alias"]: c["text"] for c in task["completions"]}
-    submit(cast.ben, task, submission(task, [3, 1, 2, 2], ratings={"B": 6}, flags={"B": ["sexual_content"]}))
+    submit(
+        cast.ben,
+        task,
+        submission(task, [3, 1, 2, 2], ratings={"B": 6}, flags={"B": ["sexual_content"]}),
+    )
     stored = {i.completion.text: i for i in RankedItem.objects.select_related("completion")}
     assert {t: i.rank for t, i in stored.items()} == {
         texts["A"]: 3, texts["B"]: 1, texts["C"]: 2, texts["D"]: 2,

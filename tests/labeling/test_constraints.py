@@ -1,5 +1,7 @@
 """The database refuses what no code should ever try."""
 
+import uuid
+
 import pytest
 from django.db import IntegrityError, transaction
 
@@ -39,8 +41,9 @@ def test_rankings_and_comparisons(cast, pool):
     rank(cast.ben, pool)
     ranking, pair = Ranking.objects.get(), Comparison.objects.first()
     item = ranking.items.first()
-    assert refused(lambda: Ranking.objects.filter(pk=ranking.pk).delete() and Ranking.objects.create(
-        assignment=ranking.assignment, task=None, labeler=cast.ben.user))  # fmt: skip
+    assert refused(lambda: Ranking.objects.create(
+        assignment=ranking.assignment, task=ranking.task, labeler=cast.ben.user,
+        status="late", submission_id=uuid.uuid4()))  # fmt: skip
     assert refused(lambda: Comparison.objects.create(
         ranking=ranking, a=pair.a, b=pair.b, preferred="a", rank_gap=1))  # fmt: skip
     assert refused(lambda: Comparison.objects.filter(pk=pair.pk).update(a=pair.b, b=pair.a))

@@ -60,7 +60,9 @@ def test_a_bad_line_has_a_code(row, code):
 @pytest.mark.django_db
 def test_good_lines_land_and_bad_ones_are_reported_by_number(make_pool):
     pool = make_pool(tasks=0)
-    rows = as_lines(line("one"), "{broken", line("two", 9), {"prompt": "three"}, "", line("four", 3))
+    rows = as_lines(
+        line("one"), "{broken", line("two", 9), {"prompt": "three"}, "", line("four", 3)
+    )
     report = services.import_prompts(pool, rows)
     assert (report.accepted, report.duplicates, report.rejected) == (3, 0, 2)
     assert [(e["line"], e["code"]) for e in report.errors] == [
@@ -75,7 +77,9 @@ def test_good_lines_land_and_bad_ones_are_reported_by_number(make_pool):
 @pytest.mark.django_db
 def test_the_same_file_again_adds_nothing(make_pool):
     pool = make_pool(tasks=0)
-    rows = as_lines(line("one", reference="good"), {"prompt": "two"}, line("one"), {"prompt": "two"})
+    rows = as_lines(
+        line("one", reference="good"), {"prompt": "two"}, line("one"), {"prompt": "two"}
+    )
     first = services.import_prompts(pool, rows)
     counts = [model.objects.count() for model in (Prompt, Task, Completion, Demonstration)]
     again = services.import_prompts(pool, rows)
@@ -118,8 +122,15 @@ def test_more_than_one_batch_and_a_byte_order_mark(make_pool):
 
 class TestRoundTrip(TestCase):
     @settings(max_examples=40, deadline=None)
-    @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-                            ).filter(str.strip), min_size=4, max_size=9))
+    @given(
+        st.lists(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(
+                str.strip
+            ),
+            min_size=4,
+            max_size=9,
+        )
+    )
     def test_any_text_is_stored_and_exported_byte_for_byte(self, texts):
         pool = services.create_pool(name="round trip")
         row = {"prompt": texts[0], "completions": [{"text": text} for text in texts]}

@@ -22,7 +22,8 @@ def crowd(transactional_db):
     pool = services.create_pool(name="race", overlap=OVERLAP)
     services.import_prompts(pool, as_lines(*(line(f"prompt {n}") for n in range(TASKS))))
     people = [
-        services.create_user(username=f"p{n}", password=None, role="labeler") for n in range(LABELERS)
+        services.create_user(username=f"p{n}", password=None, role="labeler")
+        for n in range(LABELERS)
     ]
     return pool, people
 

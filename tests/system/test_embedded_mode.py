@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -58,20 +59,21 @@ def warm_start_keeps_everything(embedded: Installation, server) -> None:
 
 
 def web_is_small_and_free_of_torch(embedded: Installation) -> None:
-    listing = subprocess.run(["pgrep", "-f", f"gunicorn.*{embedded.port}"], capture_output=True, text=True)
+    listing = subprocess.run(
+        ["pgrep", "-f", f"gunicorn.*{embedded.port}"], capture_output=True, text=True
+    )
     pids = list(map(int, listing.stdout.split()))
     assert len(pids) >= 2  # gunicorn's master and its worker
     for pid in pids:
-        status = open(f"/proc/{pid}/status").read()
+        status = Path(f"/proc/{pid}/status").read_text()
         resident_kb = int(status.split("VmRSS:")[1].split()[0])
         assert resident_kb < 250_000
-        assert "libtorch" not in open(f"/proc/{pid}/maps").read()
+        assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
 
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(embedded: Installation):
     embedded.serve()
     embedded.as_admin()
-    (pool,) = embedded.get("pools/")
     body = {
         "name": "long", "max_new_tokens": 48, "completions_per_prompt": 9, "overlap": 1,
         "temperature": 1.0, "top_p": 1.0, "guidelines": "",
@@ -99,7 +101,7 @@ def worker_pids(embedded: Installation) -> list[int]:
     return [
         pid
         for pid in map(int, listing.stdout.split())
-        if mark in open(f"/proc/{pid}/environ", "rb").read()
+        if mark in Path(f"/proc/{pid}/environ").read_bytes()
     ]
 
 

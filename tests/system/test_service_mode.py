@@ -17,7 +17,9 @@ def celery_worker(service: Installation, log: str = "celery.log"):
     )  # fmt: skip
 
 
-def test_the_loop_runs_on_celery_and_survives_a_killed_worker_and_an_empty_redis(service: Installation):
+def test_the_loop_runs_on_celery_and_survives_a_killed_worker_and_an_empty_redis(
+    service: Installation,
+):
     service.serve()
     service.as_admin()
     worker = celery_worker(service)

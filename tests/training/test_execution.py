@@ -15,7 +15,8 @@ from training.execution import run_next
 from training.jobs.spec import JobSpec
 from training.models import ModelVersion, Run, Snapshot
 
-# A worker closes stale connections as it goes, which a test inside one transaction would not survive.
+# A worker closes stale connections as it goes, which a test inside one transaction would not
+# survive.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -183,7 +184,10 @@ def test_the_trainer_dies_with_its_worker(tmp_path):
     import sys
 
     pid_file = tmp_path / "pid"
-    child = f"import os, time, pathlib; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    child = (
+        "import os, time, pathlib\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
     parent = (
         "import subprocess, sys, time; from training.jobs.launch import guarded\n"
         f"subprocess.Popen(guarded([sys.executable, '-c', {child!r}]), start_new_session=True)\n"

@@ -4,10 +4,10 @@ import pytest
 
 from labeling import services as labeling_services
 from labeling.models import Pool
+from tests.conftest import as_lines, caller, error_code, rank
 from training import lifecycle, services
 from training.jobs.events import Event
 from training.models import ModelVersion, Run
-from tests.conftest import as_lines, caller, error_code, rank
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +27,12 @@ def test_a_run_is_queued_with_all_its_parameters(cast, ranked):
     answer = start(cast, kind="reward", pool=ranked.pk, params={"epochs": 2}, seed=7)
     assert answer.status_code == 201
     run = answer.json()
-    assert (run["state"], run["seed"], run["model"], run["labelers"]) == ("queued", 7, None, "people")
+    assert (run["state"], run["seed"], run["model"], run["labelers"]) == (
+        "queued",
+        7,
+        None,
+        "people",
+    )
     assert run["params"]["epochs"] == 2
     assert run["params"]["batch_prompts"] == 8
     assert cast.rob.get(f"runs/{run['id']}/").json() == run
@@ -122,7 +127,9 @@ def test_a_queued_run_is_cancelled_at_once_and_only_once(cast, ranked):
 def test_events_are_read_from_where_one_left_off(cast, ranked):
     start(cast, kind="reward", pool=ranked.pk)
     run = lifecycle.claim("gpu")
-    events = [Event(phase="train", step=n, total=4, metrics={"loss": 1 / n}, time=n) for n in (1, 2, 3)]
+    events = [
+        Event(phase="train", step=n, total=4, metrics={"loss": 1 / n}, time=n) for n in (1, 2, 3)
+    ]
     lifecycle.record_events(run, 0, events)
     page = cast.rob.get(f"runs/{run.pk}/events/", after=0).json()
     assert [e["step"] for e in page["events"]] == [2, 3]
@@ -135,6 +142,7 @@ def test_events_are_read_from_where_one_left_off(cast, ranked):
 
 
 def test_the_registry_shows_lineage_and_promotion_opens_a_round(cast, make_pool):
+    services.ensure_first_policy()
     first = cast.rob.get("models/").json()
     assert [(m["name"], m["promoted"], m["round"]) for m in first] == [("starter", True, 1)]
     base = ModelVersion.objects.get()
@@ -205,7 +213,7 @@ def test_training_data_drops_ties_and_equal_texts(cast, make_pool):
     rank(cast.ben, pool, [1, 2, 3, 3])
     (group,) = selectors.comparison_groups(pool, "people")
     pairs = group["rankings"][0]["pairs"]
-    chosen = [(texts[w], texts[l]) for w, l in pairs]
+    chosen = [(texts[winner], texts[loser]) for winner, loser in pairs]
     assert group["author"] == "me"
     assert [c["text"] for c in group["completions"]] == texts
     # Of six pairs one is a tie of ranks; the pair of equal texts says nothing.

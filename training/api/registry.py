@@ -67,7 +67,6 @@ class ModelListView(APIView):
 
     @extend_schema(responses=ModelOutput(many=True))
     def get(self, request: Request) -> Response:
-        services.ensure_first_policy()
         current = selectors.current_promotion()
         models = ModelVersion.objects.select_related("parent", "made_by__snapshot")
         promoted = current.model_id if current else None

@@ -1,4 +1,6 @@
-"""The trainer as a process of its own: started in its own session, told to stop, killed if it must be."""
+"""The trainer as a process of its own: started in its own session, told to stop, killed if it must
+be.
+"""
 
 from __future__ import annotations
 

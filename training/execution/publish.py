@@ -81,7 +81,8 @@ class CompletionPublisher:
 def publish_model(run: Run, folder: JobFolder, result: dict[str, Any]) -> ModelVersion:
     """Stage, fsync, rename to the content address; then the registry row and the run's end at once.
 
-    Raises RunFenced when the run went to another worker: the folder stays unreferenced, nothing more.
+    Raises RunFenced when the run went to another worker: the folder stays unreferenced, nothing
+    more.
     """
     digest = _store(folder.artifacts / result["artifact"], f"{run.pk}-{run.attempt}")
     kind = ModelVersion.Kind.REWARD if run.kind == Run.Kind.REWARD else ModelVersion.Kind.POLICY

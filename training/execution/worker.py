@@ -35,7 +35,8 @@ MAX_ERROR_LINES = 30
 def run_next(queue: str, stop: Event) -> bool:
     """Do the next run of ``queue``; False when there was none.
 
-    ``stop`` asks for an early end: the trainer writes a checkpoint and the run goes back to the queue.
+    ``stop`` asks for an early end: the trainer writes a checkpoint and the run goes back to the
+    queue.
     """
     lifecycle.sweep()
     run = lifecycle.claim(queue)

@@ -4,8 +4,8 @@
 class SpecError(ValueError):
     """A job spec that cannot work.
 
-    ``field`` is the dotted name of the field at fault (``"params.n"``), ``message`` says what is wrong
-    and how to mend it.
+    ``field`` is the dotted name of the field at fault (``"params.n"``), ``message`` says what is
+    wrong and how to mend it.
     """
 
     def __init__(self, field: str, message: str) -> None:

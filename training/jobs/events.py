@@ -24,7 +24,9 @@ class Event:
 
 
 class EventWriter:
-    """Appends events so that a reader sees whole lines, and a kill loses at most the line in flight."""
+    """Appends events so that a reader sees whole lines, and a kill loses at most the line in
+    flight.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -32,7 +34,7 @@ class EventWriter:
             _end_torn_line(path, self._file)
 
     def write(self, phase: str, *, step: int = 0, total: int = 0, **metrics: object) -> None:
-        """Metrics are numbers, strings, or lists of them; a number that is not finite becomes null."""
+        """Metrics are numbers, texts, or lists of them; a number that is not finite becomes null."""
         line = {
             "time": time.time(),
             "phase": phase,
@@ -49,8 +51,8 @@ class EventWriter:
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
     """Whole lines from byte ``offset`` on, and the offset to go on from.
 
-    A last line without its newline is still being written and is left for the next call. A line that
-    is not an event (torn by a kill) is skipped.
+    A last line without its newline is still being written and is left for the next call. A line
+    that is not an event (torn by a kill) is skipped.
     """
     try:
         with path.open("rb") as file:

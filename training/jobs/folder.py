@@ -1,4 +1,5 @@
-"""The job folder: where a job's parts lie, and how they are written so that a kill leaves no half file.
+"""The job folder: where a job's parts lie, and how they are written so that a kill leaves no half
+file.
 
 job.json       the spec, written once
 data/          the snapshot, read-only

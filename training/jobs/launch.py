@@ -1,7 +1,9 @@
-"""Start a program that dies with its parent: ``python -m training.jobs.launch PARENT_PID PROGRAM ARG…``.
+"""Start a program that dies with its parent: ``python -m training.jobs.launch PARENT_PID PROGRAM
+ARG…``.
 
 A worker that is killed must not leave its trainer behind on the GPU. The death signal is set here,
-after the fork, in a process of our own: no Python code runs between fork and exec in a threaded worker.
+after the fork, in a process of our own: no Python code runs between fork and exec in a threaded
+worker.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The hyperparameters of each kind of run, with their bounds: every field is read by a trainer.
 
-``learning_rate=None`` lets the trainer choose by model size (``training.rlhf.models.default_learning_rate``):
-a rate that suits 175 B parameters does not move a model of 4 M.
+``learning_rate=None`` lets the trainer choose by model size (``default_learning_rate`` in
+``training.rlhf.models``): a rate that suits 175 B parameters does not move a model of 4 M.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class SftParams:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardParams:
-    """K-wise reward model: one batch element is a prompt with all its completions (InstructGPT, step 2)."""
+    """K-wise reward model: one batch element is a prompt with all its completions (InstructGPT,
+    step 2).
+    """
 
     epochs: float = bounded(1, 0.01, 100)
     learning_rate: float | None = bounded(None, 1e-9, 1.0)
@@ -79,7 +81,7 @@ class PpoParams:
 
 @dataclass(frozen=True, kw_only=True)
 class RejectionParams:
-    """Rejection sampling: the best of ``n`` by reward, then supervised fine-tuning on it (Llama 2)."""
+    """Rejection sampling: the best of ``n`` by reward, then fine-tuning on it (Llama 2)."""
 
     n: int = bounded(8, 2, 1024)
     temperature: float = bounded(1.0, 0.01, 5.0)
@@ -118,7 +120,8 @@ def parse_params(kind: str, given: Mapping[str, object]) -> Params:
     """Check ``given`` against the fields of ``kind``; what is not given takes its default.
 
     Raises:
-        SpecError: unknown kind or field, wrong type, out of bounds, or fields that contradict each other.
+        SpecError: unknown kind or field, wrong type, out of bounds, or fields that contradict each
+        other.
     """
     if kind not in PARAMS_OF_KIND:
         raise SpecError("kind", f"unknown kind {kind!r}; one of {', '.join(PARAMS_OF_KIND)}")

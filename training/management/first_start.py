@@ -54,7 +54,8 @@ def _fill_starter_pool(policy: ModelVersion, tell: Callable[[str], object]) -> N
         return
     tell(f"Sampling {report.accepted} prompts of the starter pool with model {policy} …")
     if policy.name == "starter":
-        # A few seconds: so that the first labeler finds tasks. A larger model samples in the background.
+        # A few seconds: so that the first labeler finds tasks. A larger model samples in the
+        # background.
         run_next(GPU_QUEUE, threading.Event())
         run.refresh_from_db()
         tell(f"  {run.state}: {run.metrics.get('completions', 0)} completions {run.error}")

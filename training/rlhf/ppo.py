@@ -282,13 +282,19 @@ def _load(job: Job) -> Models:
 
 
 def _set_rates(learner: Learner, steps: int) -> None:
-    """Constant after a linear warm-up from a tenth, over ten steps or a tenth of a short run."""
-    warm_up = min(WARM_UP_STEPS, steps // 10)
+    """Constant, after a linear warm-up of the policy over ten steps or a quarter of the run.
+
+    The value model takes its full rate at once: until it has learnt what a prompt is worth, the
+    advantages are mostly noise, and the policy would only drift.
+    """
+    warm_up = min(WARM_UP_STEPS, steps // 4)
     share = min(1.0, 0.1 + 0.9 * learner.step / warm_up) if warm_up else 1.0
-    optimizers = (learner.policy_optimizer, learner.value_optimizer)
-    for optimizer, rate in zip(optimizers, learner.rates, strict=True):
+    for optimizer, rate in (
+        (learner.policy_optimizer, learner.rates[0] * share),
+        (learner.value_optimizer, learner.rates[1]),
+    ):
         for group in optimizer.param_groups:
-            group["lr"] = rate * share
+            group["lr"] = rate
 
 
 def _generator(*key: int) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""``manage.py create_user NAME --role R``: an account, with a random password unless one is given."""
+"""``manage.py create_user NAME --role R``: an account, with a random password."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ class Command(BaseCommand):
         if unlisted:
             self.stderr.write(f"… and {unlisted} more lines were rejected")
         self.stdout.write(
-            f"accepted {report.accepted}, duplicates {report.duplicates}, rejected {report.rejected}"
+            f"accepted {report.accepted}, duplicates {report.duplicates}, "
+            f"rejected {report.rejected}"
         )
         if report.rejected and not (report.accepted or report.duplicates):
             raise CommandError("No line could be imported.")

@@ -1,4 +1,6 @@
-"""``manage.py doctor``: is this installation sound? Every invariant is a query that must find nothing."""
+"""``manage.py doctor``: is this installation sound? Every invariant is a query that must find
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def _version() -> str:
 def _notes() -> Iterator[str]:
     if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < SQLITE_WAL_FIX:
         yield (
-            f"SQLite {sqlite3.sqlite_version} has a rare bug in WAL mode (mended in 3.51.3); back up, "
+            f"SQLite {sqlite3.sqlite_version} has a rare bug in WAL mode, mended in 3.51.3: back up, "
             "or use PostgreSQL for work that matters"
         )
 

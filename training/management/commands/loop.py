@@ -1,7 +1,7 @@
 """``manage.py loop --rounds N``: go round the loop on a running server, through its HTTP API.
 
-A round is: sample what lacks completions, simulated labelers rank it all, train a reward model, train
-policies by PPO and by rejection sampling, promote one. At the end the new round is sampled.
+A round is: sample what lacks completions, simulated labelers rank it all, train a reward model,
+train policies by PPO and by rejection sampling, promote one. At the end the new round is sampled.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class RoundResult:
         accuracy = "–" if self.accuracy is None else f"{self.accuracy:.3f}"
         return (
             f"round {self.number}: {self.rankings} rankings, reward-model accuracy {accuracy}, "
-            f"mean reward {self.ppo_before:+.3f} -> {self.ppo_after:+.3f} by PPO (KL {self.kl:.2f}), "
-            f"{self.mean_of_n:+.3f} -> {self.best_of_n:+.3f} by best-of-n; promoted {self.promoted}"
+            f"mean reward {self.ppo_before:+.3f} -> {self.ppo_after:+.3f} by PPO "
+            f"(KL {self.kl:.2f}), {self.mean_of_n:+.3f} -> {self.best_of_n:+.3f} by best-of-n; "
+            f"promoted {self.promoted}"
         )
 
 
@@ -168,7 +169,9 @@ class _Loop:
         shown = ""
         while True:
             run: dict[str, Any] = self.api.get(f"runs/{run_id}/")
-            line = f"{run['kind']} run {run_id}: {run['state']} {run['phase']} {run['progress']:.0%}"
+            line = (
+                f"{run['kind']} run {run_id}: {run['state']} {run['phase']} {run['progress']:.0%}"
+            )
             if line != shown:
                 self.say(line)
                 shown = line
@@ -180,7 +183,9 @@ class _Loop:
 
 
 def _params(given: list[str]) -> dict[str, dict[str, float]]:
-    """``["ppo.steps=40"]`` → ``{"ppo": {"steps": 40.0}}``. Names and bounds are the server's to check."""
+    """``["ppo.steps=40"]`` → ``{"ppo": {"steps": 40.0}}``. Names and bounds are the server's to
+    check.
+    """
     params: dict[str, dict[str, float]] = {}
     for entry in given:
         kind, _, rest = entry.partition(".")

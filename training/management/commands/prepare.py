@@ -10,7 +10,7 @@ from training.management.first_start import prepare
 
 
 class Command(BaseCommand):
-    help = "Create the first accounts, register the first policy and fill the starter pool, if missing."
+    help = "Create what is missing of the first accounts, the first policy and the starter pool."
 
     def handle(self, *args: Any, **options: Any) -> None:
         prepare(self.stdout.write)

@@ -1,9 +1,10 @@
-"""``manage.py work``: the worker loop of the embedded mode. It polls the table that is the queue."""
+"""``manage.py work``: the worker of the embedded mode. It polls the table that is the queue."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -15,6 +16,7 @@ from training.execution import run_next
 from training.models import GPU_QUEUE
 
 POLL_SECONDS = 1.0
+SWEEP_SECONDS = 10.0
 
 
 class Command(BaseCommand):
@@ -29,7 +31,11 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write(f"worker: waiting for runs on queue {options['queue']}")
+        sweep_at = 0.0
         while not stop.is_set():
+            if time.monotonic() >= sweep_at:
+                self._sweep()
+                sweep_at = time.monotonic() + SWEEP_SECONDS
             if self._try_next(options["queue"], stop):
                 continue
             if options["once"]:
@@ -37,10 +43,16 @@ class Command(BaseCommand):
             stop.wait(POLL_SECONDS)
         self.stdout.write("worker: stopped")
 
-    def _try_next(self, queue: str, stop: threading.Event) -> bool:
+    def _sweep(self) -> None:
         close_old_connections()
         try:
             release_ended_leases()
+        except DatabaseError as error:
+            self.stderr.write(f"worker: the database does not answer: {error}")
+
+    def _try_next(self, queue: str, stop: threading.Event) -> bool:
+        close_old_connections()
+        try:
             return run_next(queue, stop)
         except DatabaseError as error:
             # The database may be restarting; the loop must outlive it.
