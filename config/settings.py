@@ -168,6 +168,7 @@ STATICFILES_DIRS = [
 # Served from where they lie: no collectstatic between an edit, or an upgrade, and the page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_MAX_AGE = 600
 # Imports are streamed line by line and bounded by line; this bounds every other request body.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
 MAX_TEXT_CHARACTERS = env.integer("MAX_TEXT_CHARACTERS", 500_000)

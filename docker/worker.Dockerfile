@@ -29,7 +29,8 @@ ENV PATH=/venv/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     HOME=/tmp \
     HF_HOME=/data/huggingface \
-    DATA_DIR=/data
+    DATA_DIR=/data \
+    DJANGO_SETTINGS_MODULE=config.settings
 # A new named volume takes its owner from this folder, so both images make it alike.
 RUN groupadd --gid 10001 podium \
     && useradd --uid 10001 --gid podium --no-create-home --shell /usr/sbin/nologin podium \
@@ -39,9 +40,11 @@ COPY --from=build /venv/ /venv/
 COPY --from=build /app/ /app/
 USER 10001:10001
 VOLUME ["/data"]
-# Not `celery inspect ping`: that asks the broker alone. A worker that died has ended its container.
+# What /readyz tells of the web server: database, migrations, disk, Redis. Not `celery inspect ping`,
+# which is slow and asks the broker alone; a worker that died has ended its container.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=60s --retries=3 \
-    CMD ["python", "manage.py", "doctor"]
+    CMD ["python", "-c", "import django; django.setup(); from config import health; \
+raise SystemExit(health.ready(None).status_code != 200)"]
 # One run at a time, in a thread: the GPU belongs to the trainer, a process that ends with its run.
 CMD ["celery", "-A", "config", "worker", "-Q", "gpu", "-P", "threads", "-c", "1", \
     "--prefetch-multiplier=1", "--without-mingle", "--without-gossip", "--loglevel=INFO"]

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class LabelingError(Exception):
-    """``code`` is stable and unique, ``message`` is for people, ``data`` tells where the fault is."""
+    """``code`` is stable and unique, ``message`` is for people, ``data`` where the fault is."""
 
     code = "labeling_error"
     message = "The request was refused."

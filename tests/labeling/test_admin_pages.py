@@ -294,22 +294,6 @@ def test_what_nobody_worked_on_can_be_deleted(studio: Client, pool: Pool) -> Non
     assert not Pool.objects.filter(pk=pool.pk).exists()
 
 
-def test_more_prompts_than_a_query_has_room_for_are_deleted_at_once(studio: Client) -> None:
-    pool = services.create_pool(name="large")
-    Prompt.objects.bulk_create(
-        Prompt(pool=pool, messages=[{"role": "user", "content": str(n)}], digest=str(n))
-        for n in range(33_000)
-    )
-    first = {"action": "delete_selected", "select_across": 1, "_selected_action": [1]}
-    asked = studio.post(page(Prompt), first)
-    assert "and 32,950 more" in asked.content.decode()
-    assert Prompt.objects.count() == 33_000
-    # What the confirmation page sends: each selected row by its key.
-    keys = [*Prompt.objects.values_list("pk", flat=True)[:900]]
-    studio.post(page(Prompt), {**first, "_selected_action": keys, "post": "yes"})
-    assert Prompt.objects.count() in (0, 33_000 - 900)
-
-
 def test_work_begun_during_a_deletion_stops_it_without_a_crash(
     studio: Client, ranked: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,9 @@ from training.rlhf.models import load_policy, load_renderer, new_reward_model
 from training.rlhf.rendering import Renderer
 
 TEMPLATE = (
-    "<bos>{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}"
+    "<bos>{% for message in messages %}"
+    "{% if message['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+    "<{{ message['role'] }}>{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}<end>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )

@@ -145,6 +145,15 @@ def test_a_prompt_that_fills_the_context_is_reported(make_job: Any) -> None:
         sample.run(alone)
 
 
+def test_a_conversation_that_the_template_refuses_is_reported(make_job: Any) -> None:
+    odd = [{"role": "tool", "content": "x"}]
+    rows = [*prompts(1, [0]), {"prompt": "odd", "messages": odd, "indexes": [0]}]
+    job = make_job("sample", {"prompts": rows}, {"max_new_tokens": 2})
+    sample.run(job)
+    [event] = events_of(job, "data")
+    assert (event["reason"], event["prompts"]) == ("refused_by_template", ["odd"])
+
+
 def test_a_long_prompt_gets_what_room_is_left(make_job: Any) -> None:
     rows = [{"prompt": "long", "messages": said("y" * 120), "indexes": [0, 1, 2]}]
     job = make_job("sample", {"prompts": rows}, {"max_new_tokens": 50})

@@ -75,8 +75,11 @@ def test_a_tokenizer_without_end_token_is_refused() -> None:
 
 def test_a_conversation_that_the_template_refuses_is_named() -> None:
     template = "{{ raise_exception('no system role') }}"
+    strict = Renderer(byte_tokenizer(template=template))
     with pytest.raises(TrainingError, match="no system role"):
-        Renderer(byte_tokenizer(template=template)).prompt_ids(MESSAGES)
+        strict.prompt_ids(MESSAGES)
+    assert not strict.accepts(MESSAGES)
+    assert RENDERER.accepts(MESSAGES)
 
 
 def test_another_template_is_another_vocabulary() -> None:

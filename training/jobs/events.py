@@ -34,7 +34,7 @@ class EventWriter:
             _end_torn_line(path, self._file)
 
     def write(self, phase: str, *, step: int = 0, total: int = 0, **metrics: object) -> None:
-        """Metrics are numbers, texts, or lists of them; a number that is not finite becomes null."""
+        """Metrics are numbers, texts or lists of them; numbers that are not finite become null."""
         line = {
             "time": time.time(),
             "phase": phase,

@@ -35,7 +35,7 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """A job as the trainer reads it; ``model`` and ``reward_model`` are local folders or Hub ids."""
+    """A job as the trainer reads it. Models are named by local folder or Hub id."""
 
     run: str
     kind: str

@@ -45,7 +45,10 @@ def load_comparisons(job: Job, renderer: Renderer, max_length: int) -> list[Comp
         TrainingError: none is left.
     """
     dropped: Counter[str] = Counter()
-    found = [_comparison(row, renderer, max_length, dropped) for row in job.rows()]
+    rows = list(job.rows())
+    accepted = [row for row in rows if renderer.accepts(row["messages"])]
+    dropped["prompts_refused"] = len(rows) - len(accepted)
+    found = [_comparison(row, renderer, max_length, dropped) for row in accepted]
     kept = [comparison for comparison in found if comparison.pairs]
     dropped["prompts_without_pairs"] = len(found) - len(kept)
     job.events.write("data", prompts=len(kept), pairs=sum(len(c.pairs) for c in kept), **dropped)

@@ -79,6 +79,13 @@ class Renderer:
             raise TrainingError(f"the chat template refuses the conversation: {error}") from error
         return list(ids)
 
+    def accepts(self, messages: Sequence[Mapping[str, str]]) -> bool:
+        """Whether the chat template takes the conversation; some know no system role."""
+        try:
+            return bool(self.prompt_ids(messages))
+        except TrainingError:
+            return False
+
     def completion_ids(
         self, text: str, stored: Sequence[int] | None, finish_reason: str
     ) -> list[int]:

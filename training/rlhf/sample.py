@@ -80,26 +80,31 @@ def fit_prompts(
 ) -> list[Prompt]:
     """Prompts that leave room for an answer, each with the greatest length that the context allows.
 
-    A prompt that fills the context is dropped and named in an event: cut, it would be another
-    prompt than the one that people read.
+    A prompt that fills the context, or that the chat template refuses, is dropped and named in an
+    event: cut, it would be another prompt than the one that people read.
 
     Raises:
         TrainingError: none is left.
     """
-    prompts, dropped = [], []
+    prompts: list[Prompt] = []
+    dropped: dict[str, list[str]] = {"prompt_too_long": [], "refused_by_template": []}
     for row, indexes in wanted:
+        if not renderer.accepts(row["messages"]):
+            dropped["refused_by_template"].append(row["prompt"])
+            continue
         ids = renderer.prompt_ids(row["messages"])
         limit = min(max_new_tokens, context - len(ids))
         if limit < 1:
-            dropped.append(row["prompt"])
+            dropped["prompt_too_long"].append(row["prompt"])
         else:
             prompts.append(Prompt(row["prompt"], row["messages"], ids, indexes, limit))
-    if dropped:
-        job.events.write(
-            "data", prompts_dropped=len(dropped), reason="prompt_too_long", prompts=dropped[:20]
-        )
+    for reason, names in dropped.items():
+        if names:
+            job.events.write("data", prompts_dropped=len(names), reason=reason, prompts=names[:20])
     if not prompts:
-        raise TrainingError(f"no prompt leaves room for an answer in the model's {context} tokens")
+        raise TrainingError(
+            f"no prompt is accepted and leaves room for an answer in {context} tokens"
+        )
     return prompts
 
 

@@ -54,12 +54,13 @@ def run(job: Job) -> None:
 def render_demonstrations(
     job: Job, renderer: Renderer, rows: Sequence[dict[str, Any]], max_length: int, part: str
 ) -> list[Rendered]:
-    """Demonstrations as token ids. Empty and over-long ones are dropped and counted in an event.
+    """Demonstrations as token ids. Empty, refused and over-long ones are counted in an event.
 
     Over-long ones are not cut: a model taught on cut answers does not learn to end.
     """
     written = [row for row in rows if row["completion"].strip()]
-    texts = [renderer.render(row["messages"], {"text": row["completion"]}) for row in written]
+    accepted = [row for row in written if renderer.accepts(row["messages"])]
+    texts = [renderer.render(row["messages"], {"text": row["completion"]}) for row in accepted]
     fitting = [text for text in texts if len(text) <= max_length]
     if rows:
         job.events.write(
@@ -67,6 +68,7 @@ def render_demonstrations(
             part=part,
             demonstrations=len(fitting),
             dropped_empty=len(rows) - len(written),
+            dropped_refused=len(written) - len(accepted),
             dropped_too_long=len(texts) - len(fitting),
         )
     return fitting

@@ -48,8 +48,8 @@ def _version() -> str:
 def _notes() -> Iterator[str]:
     if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < SQLITE_WAL_FIX:
         yield (
-            f"SQLite {sqlite3.sqlite_version} has a rare bug in WAL mode, mended in 3.51.3: back up, "
-            "or use PostgreSQL for work that matters"
+            f"SQLite {sqlite3.sqlite_version} has a rare bug in WAL mode, mended in 3.51.3: "
+            "back up, or use PostgreSQL for work that matters"
         )
 
 

@@ -24,7 +24,8 @@ function showFlash() {
   sessionStorage.removeItem("flash");
   const message = document.createElement("p");
   message.className = `message message-${flash.level}`;
-  message.textContent = flash.text;
+  const icon = document.querySelector(`template[data-icon="${flash.level}"]`);
+  message.append(icon?.content.cloneNode(true) ?? "", flash.text);
   document.querySelector("[data-messages]")?.append(message);
 }
 
