@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -16,9 +15,9 @@ from django.utils.html import format_html
 from labeling import selectors, services
 from labeling.admin.base import AnsweredForm, CarefulDeletion, action, counted, display
 from labeling.admin.forms import ImportForm, PoolForm
+from labeling.execution import read_lines
 from labeling.models import Assignment, Demonstration, Pool, Prompt, Ranking, Slot, Task
 
-MAX_LINE_BYTES = 64 * 2**20
 EXPORTS = {
     "comparisons": ("jsonl", "trl", "parquet", "csv"),
     "rankings": ("jsonl", "parquet", "csv"),
@@ -142,7 +141,7 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
             return self._import_page(request, pool, form, None)
         given = form.cleaned_data
         stream = given["file"] or io.BytesIO(given["text"].encode("utf-8", "surrogatepass"))
-        report = services.import_prompts(pool, _lines(stream))
+        report = services.import_prompts(pool, read_lines(stream))
         # Where lines were refused the text stays to be mended: good ones do no harm twice.
         again = form if report.rejected and given["text"] else ImportForm()
         return self._import_page(request, pool, again, report)
@@ -164,11 +163,6 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
             template="admin/labeling/import.html",
             report=report,
         )
-
-
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """One line at a time; one longer than can be right comes in pieces, reported as broken."""
-    return iter(lambda: stream.readline(MAX_LINE_BYTES), b"")
 
 
 def _export_links(pool: Pool) -> list[dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import IO, Any
 
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, JSONParser
 
+from labeling.execution import read_lines
+
 MAX_DEPTH = 32
-MAX_LINE_BYTES = 64 * 2**20
 
 
 class GuardedJSONParser(JSONParser):
@@ -65,15 +66,6 @@ class JSONLinesParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         return read_lines(stream)
-
-
-def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a stream. One longer than the limit is cut: broken as JSON, and reported so."""
-    while line := stream.readline(MAX_LINE_BYTES):
-        whole = line.endswith(b"\n")
-        yield line
-        while not whole and (rest := stream.readline(MAX_LINE_BYTES)):
-            whole = rest.endswith(b"\n")
 
 
 def json_line(row: Mapping[str, Any]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 
@@ -22,6 +23,7 @@ FIELDS = {
     "reference",
 }
 MAX_MESSAGES = 200
+MAX_LINE_BYTES = 64 * 2**20
 MAX_LABEL_CHARACTERS = {"use_case": 100, "source": 200, "author": 200}
 
 
@@ -51,6 +53,16 @@ class PromptLine:
     @property
     def texts(self) -> list[str]:
         return [text for text, _ in self.completions or []]
+
+
+def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a stream, whole, one at a time. One too long to hold is cut: broken as JSON, so it
+    is reported, with its own number.
+    """
+    while line := stream.readline(MAX_LINE_BYTES):
+        yield line
+        while not line.endswith(b"\n") and (line := stream.readline(MAX_LINE_BYTES)):
+            pass
 
 
 def text_digest(text: str) -> str:

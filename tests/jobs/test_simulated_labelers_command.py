@@ -80,7 +80,7 @@ def test_tokens_may_come_from_a_file(pool: Pool, live_server: Any, tmp_path: Pat
 
 
 def test_a_pool_that_does_not_exist_is_a_clear_error(live_server: Any) -> None:
-    with pytest.raises(CommandError, match="no pool .nowhere."):
+    with pytest.raises(CommandError, match=r"no pool .nowhere."):
         simulate(live_server.url, pool="nowhere")
 
 

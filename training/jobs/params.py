@@ -61,8 +61,8 @@ class PpoParams:
 
     steps: int = bounded(20, 1, 100_000)
     batch_size: int = bounded(64, 2, 65536)
-    minibatch_size: int = bounded(16, 1, 65536)
-    epochs: int = bounded(2, 1, 64)
+    minibatch_size: int = bounded(32, 1, 65536)
+    epochs: int = bounded(1, 1, 64)
     learning_rate: float | None = bounded(None, 1e-9, 1.0)
     value_learning_rate: float | None = bounded(None, 1e-9, 1.0)
     kl_coef: float = bounded(0.05, 0.0, 100.0)

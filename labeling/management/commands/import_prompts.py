@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling.errors import LabelingError
+from labeling.execution import read_lines
 from labeling.selectors import pool_named
 from labeling.services import import_prompts
 
@@ -54,7 +55,7 @@ class Command(BaseCommand):
 
 def _lines(name: str) -> Iterator[bytes]:
     if name == "-":
-        yield from sys.stdin.buffer
+        yield from read_lines(sys.stdin.buffer)
         return
     with Path(name).open("rb") as file:
-        yield from file
+        yield from read_lines(file)
