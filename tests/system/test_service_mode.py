@@ -24,7 +24,7 @@ def test_the_loop_runs_on_celery_and_survives_a_killed_worker_and_an_empty_redis
     service.as_admin()
     worker = celery_worker(service)
     (pool,) = service.get("pools/")
-    assert pool["open"] == 32
+    wait_for(lambda: service.get(f"pools/{pool['id']}/")["open"] == 32, 120, "the starter pool")
     printed = service.manage(
         "simulate_labelers", "--pool", "Starter pool", "--labelers", "2", "--rankings", "12",
         "--noise", "0.1",

@@ -61,7 +61,7 @@ class PpoParams:
 
     steps: int = bounded(20, 1, 100_000)
     batch_size: int = bounded(64, 2, 65536)
-    minibatch_size: int = bounded(32, 1, 65536)
+    minibatch_size: int = bounded(16, 1, 65536)
     epochs: int = bounded(1, 1, 64)
     learning_rate: float | None = bounded(None, 1e-9, 1.0)
     value_learning_rate: float | None = bounded(None, 1e-9, 1.0)
@@ -95,12 +95,15 @@ class RejectionParams:
 
 @dataclass(frozen=True, kw_only=True)
 class DpoParams:
-    """Direct preference optimisation on all comparisons, the starting model as reference."""
+    """Direct preference optimisation on all comparisons, the starting model as reference.
+
+    ``batch_size`` counts prompts, each with all its pairs.
+    """
 
     beta: float = bounded(0.1, 1e-6, 100.0)
     epochs: float = bounded(1, 0.01, 100)
     learning_rate: float | None = bounded(None, 1e-9, 1.0)
-    batch_size: int = bounded(16, 1, 4096)
+    batch_size: int = bounded(8, 1, 4096)
     max_length: int = bounded(1024, 8, 131072)
 
 

@@ -7,6 +7,8 @@ import secrets
 import threading
 from collections.abc import Callable
 
+from django.conf import settings
+
 from labeling.models import Pool, User
 from labeling.services import create_pool, create_user, import_prompts
 from training.errors import NothingToSample
@@ -53,6 +55,9 @@ def _fill_starter_pool(policy: ModelVersion, tell: Callable[[str], object]) -> N
     except NothingToSample:
         return
     tell(f"Sampling {report.accepted} prompts of the starter pool with model {policy} …")
+    if settings.REDIS_URL:
+        # Service mode: this machine may have no torch; a worker does it.
+        return
     if policy.name == "starter":
         # A few seconds: so that the first labeler finds tasks. A larger model samples in the
         # background.
