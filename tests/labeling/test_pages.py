@@ -50,6 +50,9 @@ def filled(html: str, ranks: str = "1234", **more: Any) -> dict[str, Any]:
     return {**data, **tokens, "note": "", **more}
 
 
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+
+
 def end_leases() -> None:
     Slot.objects.filter(state="leased").update(lease_until=Now() - timedelta(seconds=1))
 
@@ -57,7 +60,7 @@ def end_leases() -> None:
 # --- who may come in ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/rank/", "/pools/1/rank/", f"/assignments/{uuid.uuid4()}/"])
+@pytest.mark.parametrize("path", ["/", "/rank/", "/pools/1/rank/", f"/assignments/{NOBODYS}/"])
 def test_pages_ask_strangers_to_sign_in(client: Client, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 302
@@ -296,7 +299,7 @@ def test_skipping_gives_the_task_back_with_the_reason(browser_of_mina: Client) -
     assert Slot.objects.get().state == "free"
 
 
-@pytest.mark.parametrize("change", [{"reason": ""}, {"lease_token": str(uuid.uuid4())}])
+@pytest.mark.parametrize("change", [{"reason": ""}, {"lease_token": NOBODYS}])
 def test_a_skip_that_is_refused_says_why(browser_of_mina: Client, change: dict[str, str]) -> None:
     make_pool(ANSWERS)
     address, html = open_task(browser_of_mina)

@@ -231,6 +231,9 @@ def new_model(tokenizer: Any, shape: Shape) -> LlamaForCausalLM:
         num_key_value_heads=shape.key_value_heads,
         intermediate_size=shape.feed_forward,
         tie_word_embeddings=True,
+        # 1/sqrt(width), not the library's 0.02, which suits far wider models: attention that
+        # starts this flat learns to copy late.
+        initializer_range=shape.hidden**-0.5,
         **ids,
     )
     model = LlamaForCausalLM(config)
