@@ -2,7 +2,6 @@
 # make test   set up and run every test
 # make lint   every static check
 # make bench  benchmarks, each a ratio against a peer in one run
-# make demo   train, and compare the methods by gold score
 # make lock   write the lock files anew
 
 PYTHON ?= python3
@@ -27,7 +26,7 @@ setup-dev: setup $(VENV)/.dev
 
 $(VENV)/.runtime: $(RUNTIME)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Podium needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Set PYTHON=…")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is needed (on Debian: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@

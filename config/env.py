@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -48,11 +50,12 @@ def secret(name: str, kept_in: Path) -> str:
     given = text(name)
     if given:
         return given
-    try:
-        handle = os.open(kept_in, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return kept_in.read_text(encoding="utf-8").strip()
-    made = secrets.token_urlsafe(64)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(made)
-    return made
+    if not kept_in.exists():
+        # Written aside, then linked: a reader finds it whole or not, and the first one stays.
+        handle, staging = tempfile.mkstemp(dir=kept_in.parent, prefix=".secret-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(secrets.token_urlsafe(64))
+        with suppress(FileExistsError):
+            os.link(staging, kept_in)
+        Path(staging).unlink()
+    return kept_in.read_text(encoding="utf-8").strip()

@@ -200,7 +200,9 @@ SPECTACULAR_SETTINGS = {
 
 # --- jobs -----------------------------------------------------------------------------------------
 
-PODIUM_MODEL = env.text("PODIUM_MODEL", str(BASE_DIR / "training" / "starter" / "sft"))
+# A local folder, a Hugging Face id, or the word for the model that Podium ships.
+PODIUM_MODEL = env.text("PODIUM_MODEL", "starter")
+STARTER_MODEL = BASE_DIR / "training" / "starter" / "sft"
 JOBS_DIR = DATA_DIR / "jobs"
 ARTIFACTS_DIR = Path(env.text("ARTIFACTS_DIR", str(DATA_DIR / "artifacts"))).resolve()
 REDIS_URL = env.text("REDIS_URL")

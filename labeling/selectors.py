@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db import models
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -25,6 +26,9 @@ from labeling.models import (
 )
 from labeling.ordering import ALIASES
 
+Named = TypeVar("Named", bound=models.Model)
+# More digits do not fit the database's integers.
+MAX_ID_DIGITS = 19
 MIN_RETRY_SECONDS = 5
 MAX_RETRY_SECONDS = 300
 
@@ -42,17 +46,23 @@ def pool_of(pool_id: int) -> Pool:
 
 def pool_named(name_or_id: str) -> Pool:
     """By id or by name, as commands take it."""
-    by_id = Q(pk=int(name_or_id)) if name_or_id.isdecimal() else Q(pk=None)
-    pool = Pool.objects.filter(by_id | Q(name=name_or_id)).first()
-    if pool is None:
-        names = ", ".join(Pool.objects.values_list("name", flat=True)[:20]) or "none yet"
-        raise NotFound(f"There is no pool {name_or_id!r}; there are: {names}.")
-    return pool
+    found = by_id_or_name(Pool.objects.all(), name_or_id)
+    if found is None:
+        raise NotFound(f"There is no pool {name_or_id!r}.")
+    return found
 
 
-def open_assignments(labeler: User, pools: QuerySet[Pool]) -> list[Assignment]:
+def by_id_or_name(rows: QuerySet[Named], name_or_id: str) -> Named | None:
+    """The row of that id, else of that name; an id wins over a name that looks like one."""
+    by_id = None
+    if name_or_id.isascii() and name_or_id.isdecimal() and len(name_or_id) < MAX_ID_DIGITS:
+        by_id = rows.filter(pk=int(name_or_id)).first()
+    return by_id or rows.filter(name=name_or_id).first()
+
+
+def open_assignments(labeler: User, pools: QuerySet[Pool]) -> QuerySet[Assignment]:
     """What the labeler has begun and not ended, oldest first."""
-    return list(
+    return (
         Assignment.objects.filter(
             labeler=labeler, state=Assignment.State.OPEN, task__prompt__pool__in=pools
         )
@@ -221,10 +231,15 @@ def comparison_rows(rankings: QuerySet[Ranking]) -> Iterator[dict[str, Any]]:
             }
 
 
-def demonstration_rows(pool: Pool | None = None) -> Iterator[dict[str, Any]]:
+def demonstration_rows(pool: Pool | None = None, labelers: str = "all") -> Iterator[dict[str, Any]]:
+    """One row a demonstration; imported ones count as written by people."""
     rows = Demonstration.objects.select_related("prompt__pool", "author")
     if pool is not None:
         rows = rows.filter(prompt__pool=pool)
+    if labelers == "simulated":
+        rows = rows.filter(author__is_simulated=True)
+    elif labelers == "people":
+        rows = rows.exclude(author__is_simulated=True)
     for row in rows.order_by("id").iterator(chunk_size=500):
         yield {
             "pool": row.prompt.pool.name,

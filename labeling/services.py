@@ -184,7 +184,7 @@ def change_pool(pool: Pool, *, guidelines: str | None = None, **settings: Any) -
 @transaction.atomic
 def revise_guidelines(pool: Pool, text: str) -> GuidelineVersion:
     """A new version, unless the text is that of the latest."""
-    Pool.objects.select_for_update().get(pk=pool.pk)
+    Pool.objects.select_for_update(no_key=True).get(pk=pool.pk)
     latest = pool.guideline_versions.order_by("-number").first()
     if latest is not None and latest.text == text:
         return latest
@@ -201,11 +201,13 @@ def lease_next(labeler: User, *, pool: Pool | None = None) -> Assignment | None:
 
     The labeler's own row is locked, so that two tabs asking at once get the same task.
     """
-    User.objects.select_for_update().get(pk=labeler.pk)
+    # NO KEY: what the labeler submits meanwhile refers to this row and must not wait for it.
+    User.objects.select_for_update(no_key=True).get(pk=labeler.pk)
     pools = selectors.open_pools()
     if pool is not None:
         pools = pools.filter(pk=pool.pk)
-    for assignment in selectors.open_assignments(labeler, pools):
+    # Assignment before slot, as in every other transaction: the other order is a deadlock.
+    for assignment in selectors.open_assignments(labeler, pools).select_for_update(of=("self",)):
         if lifecycle.renew_lease(assignment):
             return assignment
     return lifecycle.lease_new_task(labeler, pools)
@@ -239,7 +241,7 @@ def submit_ranking(
         with transaction.atomic():
             return _submit(labeler, assignment_id, lease_token, submission_id, body)
     except LeaseExpired:
-        save_draft(labeler, assignment_id, lease_token=lease_token, draft=body)
+        _keep_draft(labeler, assignment_id, lease_token, body)
         raise
 
 
@@ -310,13 +312,19 @@ def save_draft(
     labeler: User, assignment_id: uuid.UUID, *, lease_token: uuid.UUID, draft: Mapping[str, Any]
 ) -> None:
     """Keep unfinished work. It needs the token but no live lease: drafts outlive leases."""
-    if len(json.dumps(draft)) > MAX_DRAFT_CHARACTERS:
+    if len(json.dumps(draft, ensure_ascii=False)) > MAX_DRAFT_CHARACTERS:
         raise InvalidInput(f"a draft may have {MAX_DRAFT_CHARACTERS} characters", field="draft")
-    with transaction.atomic():
-        assignment = _locked_assignment(labeler, assignment_id)
-        _check_open(assignment, lease_token)
-        assignment.draft = dict(draft)
-        assignment.save(update_fields=["draft"])
+    _keep_draft(labeler, assignment_id, lease_token, draft)
+
+
+@transaction.atomic
+def _keep_draft(
+    labeler: User, assignment_id: uuid.UUID, lease_token: uuid.UUID, draft: Mapping[str, Any]
+) -> None:
+    assignment = _locked_assignment(labeler, assignment_id)
+    _check_open(assignment, lease_token)
+    assignment.draft = dict(draft)
+    assignment.save(update_fields=["draft"])
 
 
 @transaction.atomic

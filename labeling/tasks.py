@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from celery import shared_task
-
 from labeling import lifecycle
 
 
-@shared_task(name="labeling.release_ended_leases", ignore_result=True)
 def release_ended_leases() -> None:
+    """Slots whose lease has ended become free; both kinds of worker call it as they sweep."""
     lifecycle.release_ended_leases()

@@ -127,7 +127,7 @@ def test_every_task_has_an_explicit_name_and_is_short():
     from config.celery import app
 
     ours = {n: t for n, t in app.tasks.items() if t.__module__.startswith(("labeling", "training"))}
-    assert set(ours) == {"training.run_next", "labeling.release_ended_leases"}
+    assert set(ours) == {"training.run_next"}
     for task in ours.values():
         assert len(inspect.getsource(task.run).splitlines()) <= 15
 

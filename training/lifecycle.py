@@ -14,17 +14,18 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from labeling.lifecycle import current_round, open_round
-from labeling.models import User
-from training.errors import RunFenced
+from labeling.models import Round, User
+from training.errors import NotPromotable, RunFenced
 from training.jobs.events import Event
-from training.models import ModelVersion, Promotion, Run, RunEvent
+from training.models import ModelVersion, Promotion, Run, RunEvent, Snapshot
 
 BACKOFF_SECONDS = 15
 MAX_ERROR_CHARACTERS = 8000
+LEASE_ENDED = Q(state=Run.State.RUNNING, lease_until__lte=Now())
 UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None}
 
 
@@ -112,9 +113,15 @@ def cancel_running(run: Run) -> None:
     _fenced_update(run, state=Run.State.CANCELLED, finished_at=Now(), **UNLEASED)
 
 
+def record_snapshot(run: Run, snapshot: Snapshot) -> None:
+    """From now on the run's folder is its own, and an attempt after this one goes on from it."""
+    _fenced_update(run, snapshot=snapshot)
+    run.snapshot = snapshot
+
+
 def requeue_interrupted(run: Run) -> None:
     """The worker had to stop and the trainer wrote a checkpoint: the attempt is not charged."""
-    _fenced_update(run, state=Run.State.QUEUED, attempt=F("attempt") - 1, **UNLEASED)
+    _fenced_update(run, attempt=F("attempt") - 1, **_queued_again())
 
 
 def requeue_or_fail(run: Run, error: str) -> None:
@@ -122,18 +129,22 @@ def requeue_or_fail(run: Run, error: str) -> None:
     if run.attempt >= settings.RUN_MAX_ATTEMPTS:
         fail(run, f"{error}\nGiven up after {run.attempt} attempts.")
         return
-    _fenced_update(
-        run, state=Run.State.QUEUED, error=error, not_before=_backoff(run.attempt), **UNLEASED
-    )
+    again = {**_queued_again(), "not_before": _backoff(run.attempt)}
+    _fenced_update(run, error=error[-MAX_ERROR_CHARACTERS:], **again)
 
 
 def request_cancel(run: Run) -> bool:
     """End a queued run, or ask the worker of a running one to; False when it had ended already."""
-    ended = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
-        state=Run.State.CANCELLED, cancel_requested=True, finished_at=Now()
+    # One statement: a run that changes hands meanwhile cannot slip between two.
+    is_queued = Q(state=Run.State.QUEUED)
+    alive = Run.objects.filter(pk=run.pk, state__in=[Run.State.QUEUED, Run.State.RUNNING])
+    return bool(
+        alive.update(
+            cancel_requested=True,
+            finished_at=Case(When(is_queued, then=Now()), default=F("finished_at")),
+            state=Case(When(is_queued, then=Value(Run.State.CANCELLED)), default=F("state")),
+        )
     )
-    asked = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(cancel_requested=True)
-    return bool(ended or asked)
 
 
 def sweep() -> int:
@@ -142,18 +153,25 @@ def sweep() -> int:
 
     Idempotent: any number of workers may sweep at once.
     """
-    lost = Run.objects.filter(state=Run.State.RUNNING, lease_until__lte=Now())
     swept = 0
-    for run in lost:
+    for run in Run.objects.filter(LEASE_ENDED):
         try:
-            if run.cancel_requested:
-                cancel_running(run)
-            else:
+            with transaction.atomic():
+                # Taken first: a heartbeat that comes after all finds another token, and stops.
+                _take_from_worker(run)
                 requeue_or_fail(run, "The worker was lost: its lease ended without a heartbeat.")
         except RunFenced:
             continue
         swept += 1
     return swept
+
+
+def _take_from_worker(run: Run) -> None:
+    token = uuid.uuid4()
+    ended = Run.objects.filter(LEASE_ENDED, pk=run.pk, lease_token=run.lease_token)
+    if not ended.update(lease_token=token):
+        raise RunFenced
+    run.lease_token = token
 
 
 def due_queues() -> list[str]:
@@ -164,8 +182,13 @@ def due_queues() -> list[str]:
 @transaction.atomic
 def promote(model: ModelVersion, by: User | None) -> Promotion:
     """Open the next round with ``model`` as its sampler; the first promotion takes round one."""
-    first = not Promotion.objects.exists()
-    round_ = current_round() if first else open_round()
+    current_round()
+    # Locked: of two clicks the second sees what the first promoted.
+    list(Round.objects.select_for_update(no_key=True).order_by("-number")[:1])
+    latest = Promotion.objects.select_related("round").order_by("-round").first()
+    if latest is not None and latest.model_id == model.pk:
+        raise NotPromotable(f"{model} is the sampler of {latest.round} already.")
+    round_ = open_round() if latest else current_round()
     return Promotion.objects.create(round=round_, model=model, promoted_by=by)
 
 
@@ -177,6 +200,16 @@ def _fenced_update(run: Run, **changes: Any) -> None:
     held = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, lease_token=run.lease_token)
     if not held.update(**changes):
         raise RunFenced
+
+
+def _queued_again() -> dict[str, Any]:
+    """Back to the queue, unless somebody has asked for an end: the row knows, our copy may not."""
+    cancelled = When(cancel_requested=True, then=Value(Run.State.CANCELLED))
+    return {
+        "state": Case(cancelled, default=Value(Run.State.QUEUED)),
+        "finished_at": Case(When(cancel_requested=True, then=Now()), default=F("finished_at")),
+        **UNLEASED,
+    }
 
 
 def _lease_end() -> Any:

@@ -13,6 +13,7 @@ from labeling.models import Pool, Round
 from training.jobs.spec import KINDS
 
 GPU_QUEUE = "gpu"
+STARTER = "starter"
 
 
 class Snapshot(models.Model):
@@ -30,7 +31,7 @@ class ModelVersion(models.Model):
     """A policy or a reward model, and what it was made from.
 
     ``digest`` is its content address among the artifacts; a model brought from outside has a
-    ``reference`` instead: a local folder or a Hugging Face id.
+    ``reference`` instead: a local folder, a Hugging Face id, or ``starter``.
     """
 
     class Kind(models.TextChoices):
@@ -66,7 +67,10 @@ class ModelVersion(models.Model):
     @property
     def location(self) -> str:
         """What the trainer loads: a folder or a Hugging Face id."""
-        return str(artifact_folder(self.digest)) if self.digest else self.reference
+        if self.digest:
+            return str(artifact_folder(self.digest))
+        # By word, not by path: the checkout may lie elsewhere tomorrow.
+        return str(settings.STARTER_MODEL) if self.reference == STARTER else self.reference
 
 
 class Promotion(models.Model):

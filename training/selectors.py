@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from labeling import selectors as labeling_selectors
 from labeling.models import Comparison, Completion, Pool, Prompt, Ranking, Round, User
@@ -25,14 +25,12 @@ def run_of(run_id: int) -> Run:
 
 def model_named(name_or_id: str | int, kind: ModelVersion.Kind | None = None) -> ModelVersion:
     """By id or by name. Raises ModelNotFound, which lists what there is of the kind."""
-    text = str(name_or_id)
-    by_id = Q(pk=int(text)) if text.isdecimal() else Q(pk=None)
     models = ModelVersion.objects.filter(kind=kind) if kind else ModelVersion.objects.all()
-    found = models.filter(by_id | Q(name=text)).first()
+    found = labeling_selectors.by_id_or_name(models, str(name_or_id))
     if found is None:
         names = ", ".join(models.values_list("name", flat=True)[:20]) or "none yet"
         what = f"{kind} model" if kind else "model"
-        raise ModelNotFound(f"There is no {what} {text!r}; there are: {names}.")
+        raise ModelNotFound(f"There is no {what} {str(name_or_id)!r}; there are: {names}.")
     return found
 
 
@@ -49,10 +47,19 @@ def latest_reward_model(pool: Pool | None) -> ModelVersion | None:
 
 def lineage(model: ModelVersion) -> list[ModelVersion]:
     """The model and what it was made from, the oldest first."""
-    chain = [model]
-    while chain[-1].parent is not None:
-        chain.append(chain[-1].parent)
-    return chain[::-1]
+    chain = lineages()[model.pk]
+    models = ModelVersion.objects.in_bulk(chain)
+    return [models[pk] for pk in chain]
+
+
+def lineages() -> dict[int, list[int]]:
+    """For each model the ids of what it was made from, the oldest first, and its own."""
+    parents = dict(ModelVersion.objects.order_by("pk").values_list("pk", "parent_id"))
+    chains: dict[int, list[int]] = {}
+    for pk, parent in parents.items():
+        # A model is made after its parent, so the parent's chain is there already.
+        chains[pk] = [*(chains[parent] if parent else []), pk]
+    return chains
 
 
 # --- training data --------------------------------------------------------------------------------
@@ -81,12 +88,15 @@ def comparison_groups(pool: Pool | None, labelers: str) -> Iterator[Row]:
         training_rankings(pool, labelers)
         .order_by("task_id", "id")
         .select_related("task__prompt")
-        .prefetch_related("comparisons")
+        .prefetch_related(
+            "comparisons",
+            Prefetch("task__completions", Completion.objects.order_by("number")),
+        )
     )
     for task, group in itertools.groupby(
         rankings.iterator(chunk_size=200), key=lambda ranking: ranking.task
     ):
-        completions = list(task.completions.order_by("number"))
+        completions = list(task.completions.all())
         rows = [_ranking_row(ranking, completions) for ranking in group]
         rows = [row for row in rows if row["pairs"]]
         if rows:

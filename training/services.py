@@ -31,7 +31,7 @@ from training.errors import (
 from training.jobs.errors import SpecError
 from training.jobs.params import parse_params
 from training.jobs.spec import KINDS_WITH_REWARD_MODEL
-from training.models import ModelVersion, Promotion, Run
+from training.models import STARTER, ModelVersion, Promotion, Run
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # A pool's own sampling settings are the defaults of the runs that write completions for it.
@@ -89,19 +89,18 @@ def promote_model(by: User | None, model: ModelVersion) -> Promotion:
     """Make a policy the sampler of a new round. Raises NotPromotable."""
     if model.kind != ModelVersion.Kind.POLICY:
         raise NotPromotable("Only a policy writes completions; this is a reward model.")
-    current = selectors.current_promotion()
-    if current is not None and current.model_id == model.pk:
-        raise NotPromotable(f"{model} is the sampler of {current.round} already.")
     return lifecycle.promote(model, by)
 
 
 def register_model(reference: str) -> ModelVersion:
     """A model from outside, by local folder or Hugging Face id. Raises ModelNotFound."""
     folder = Path(reference)
-    if folder.is_dir():
+    if reference == STARTER:
+        name = STARTER
+    elif folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelNotFound(f"{reference} has no config.json: it is not a model folder.")
-        name = "starter" if _is_starter(folder) else folder.name
+        name = folder.resolve().name
     elif HUB_ID.fullmatch(reference):
         name = reference
     else:
@@ -117,13 +116,15 @@ def register_model(reference: str) -> ModelVersion:
 
 @transaction.atomic
 def ensure_first_policy() -> ModelVersion:
-    """The promoted policy; the model of PODIUM_MODEL while no model of ours was promoted.
+    """The promoted policy; the model of PODIUM_MODEL while nobody has promoted another.
 
     Changing the setting takes effect as long as the loop has not moved past the model it named.
     """
     current = selectors.current_promotion()
     if current is not None and (
-        current.model.digest or current.model.reference == settings.PODIUM_MODEL
+        current.promoted_by_id
+        or current.model.digest
+        or current.model.reference == settings.PODIUM_MODEL
     ):
         return current.model
     model = register_model(settings.PODIUM_MODEL)
@@ -232,10 +233,6 @@ def _digest(run: Run) -> str:
         run.round_id,
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _is_starter(folder: Path) -> bool:
-    return folder.resolve().is_relative_to(settings.BASE_DIR / "training" / "starter")
 
 
 def _unused_name(name: str) -> str:

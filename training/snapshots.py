@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from training import selectors
-from training.jobs.folder import JobFolder, sha256_of_folder
+from training.jobs.folder import JobFolder, keep_folder, sha256_of_folder
 from training.jobs.spec import DataFile
 from training.models import Run, Snapshot, snapshot_folder
 
@@ -19,7 +17,7 @@ def freeze(run: Run, folder: JobFolder) -> tuple[Snapshot, dict[str, DataFile]]:
     """Write the data of ``run`` into ``folder`` and the store: the same data, the same address."""
     files = {name: folder.write_data(name, rows) for name, rows in _rows_of(run).items()}
     digest = sha256_of_folder(folder.data)
-    _keep(folder, digest)
+    keep_folder(folder.data, snapshot_folder(digest))
     snapshot, _ = Snapshot.objects.get_or_create(
         digest=digest, defaults={"files": {name: asdict(file) for name, file in files.items()}}
     )
@@ -39,18 +37,3 @@ def _rows_of(run: Run) -> Files:
         return comparisons
     # The reward model is shifted so that demonstrations score 0 on average.
     return {**comparisons, "demonstrations": selectors.demonstrations(run.pool)}
-
-
-def _keep(folder: JobFolder, digest: str) -> None:
-    kept = snapshot_folder(digest)
-    if kept.exists():
-        return
-    staging = kept.with_name(f".staging-{uuid.uuid4().hex}")
-    shutil.copytree(folder.data, staging)
-    try:
-        staging.rename(kept)
-    except OSError:
-        # Another worker froze the same data first: content-addressed, so either copy will do.
-        if not kept.exists():
-            raise
-        shutil.rmtree(staging)

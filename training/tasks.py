@@ -12,7 +12,7 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
 from kombu.exceptions import KombuError, OperationalError
 
 from labeling.tasks import release_ended_leases
@@ -62,7 +62,7 @@ def _sweep_for_ever() -> None:
             release_ended_leases()
             lifecycle.sweep()
             due = lifecycle.due_queues()
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             logger.warning("the sweep found no database", exc_info=True)
             continue
         for queue in due:

@@ -19,7 +19,7 @@ from labeling.models import Pool, User
 
 
 class NextInput(serializers.Serializer[Any]):
-    pool = serializers.CharField(required=False, allow_null=True, default=None)
+    pool = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
 
 
 class MessageOutput(serializers.Serializer[Any]):

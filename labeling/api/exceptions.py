@@ -56,8 +56,6 @@ def _described(error: exceptions.APIException) -> tuple[str, str, dict[str, Any]
         fields = error.detail if isinstance(error.detail, dict) else {"body": error.detail}
         name = next(iter(fields))
         return "invalid", f"{name}: {_first_message(fields[name])}", {"fields": fields}
-    if isinstance(error, exceptions.Throttled):
-        return "throttled", str(error.detail), {}
     return str(error.get_codes()), str(error.detail), {}
 
 

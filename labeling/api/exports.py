@@ -7,20 +7,19 @@ import io
 import itertools
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from django.http import StreamingHttpResponse
 
 from labeling import selectors
+from labeling.api import parquet
 from labeling.api.parsers import json_line
 from labeling.errors import InvalidInput
 from labeling.models import Pool
 
 Row = dict[str, Any]
 LABELERS = ("all", "people", "simulated")
-PARQUET_GROUP_ROWS = 2000
 # A spreadsheet runs a cell that starts with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -34,7 +33,7 @@ def ranking_rows(pool: Pool, labelers: str) -> Iterator[Row]:
 
 
 def demonstration_rows(pool: Pool, labelers: str) -> Iterator[Row]:
-    return selectors.demonstration_rows(pool)
+    return selectors.demonstration_rows(pool, labelers)
 
 
 ROWS_OF_KIND: dict[str, Callable[[Pool, str], Iterator[Row]]] = {
@@ -47,12 +46,12 @@ ROWS_OF_KIND: dict[str, Callable[[Pool, str], Iterator[Row]]] = {
 # --- writers --------------------------------------------------------------------------------------
 
 
-def as_jsonl(rows: Iterable[Row]) -> Iterator[bytes]:
+def as_jsonl(_: str, rows: Iterable[Row]) -> Iterator[bytes]:
     for row in rows:
         yield json_line(row).encode()
 
 
-def as_csv(rows: Iterable[Row]) -> Iterator[bytes]:
+def as_csv(_: str, rows: Iterable[Row]) -> Iterator[bytes]:
     """Lists become JSON; a cell that a spreadsheet would run gets a leading apostrophe."""
     rows = iter(rows)
     first = next(rows, None)
@@ -68,25 +67,7 @@ def as_csv(rows: Iterable[Row]) -> Iterator[bytes]:
         buffer.truncate()
 
 
-def as_parquet(rows: Iterable[Row]) -> Iterator[bytes]:
-    """Columns keep their types; rows are written in groups to a temporary file, then streamed."""
-    import pyarrow  # noqa: PLC0415  (50 MB that only this format needs)
-    import pyarrow.parquet  # noqa: PLC0415
-
-    rows = iter(rows)
-    group = list(itertools.islice(rows, PARQUET_GROUP_ROWS))
-    with tempfile.TemporaryFile() as file:
-        schema = pyarrow.Table.from_pylist(group or [{}]).schema
-        schema = _without_null_types(pyarrow, schema)
-        with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-            while group:
-                writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
-                group = list(itertools.islice(rows, PARQUET_GROUP_ROWS))
-        file.seek(0)
-        yield from iter(lambda: file.read(2**16), b"")
-
-
-def as_trl(rows: Iterable[Row]) -> Iterator[bytes]:
+def as_trl(_: str, rows: Iterable[Row]) -> Iterator[bytes]:
     """TRL's conversational formats: preference rows without ties, or prompt and completion.
 
     https://huggingface.co/docs/trl/dataset_formats
@@ -121,23 +102,17 @@ def _cell(value: object) -> object:
     return value
 
 
-def _without_null_types(pyarrow: Any, schema: Any) -> Any:
-    """A column that is null in the first group may hold texts in the next."""
-    for index, field in enumerate(schema):
-        if pyarrow.types.is_null(field.type):
-            schema = schema.set(index, field.with_type(pyarrow.string()))
-    return schema
-
-
 class Writer(NamedTuple):
-    write: Callable[[Iterable[Row]], Iterator[bytes]]
+    """``write`` takes the kind of export and its rows."""
+
+    write: Callable[[str, Iterable[Row]], Iterator[bytes]]
     media_type: str
     suffix: str
 
 
 WRITERS = {
     "jsonl": Writer(as_jsonl, "application/x-ndjson", "jsonl"),
-    "parquet": Writer(as_parquet, "application/vnd.apache.parquet", "parquet"),
+    "parquet": Writer(parquet.write, "application/vnd.apache.parquet", "parquet"),
     "csv": Writer(as_csv, "text/csv; charset=utf-8", "csv"),
     "trl": Writer(as_trl, "application/x-ndjson", "trl.jsonl"),
 }
@@ -151,7 +126,7 @@ def stream(pool: Pool, *, kind: str, format_: str, labelers: str) -> StreamingHt
     writer = WRITERS[format_]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", pool.name).strip("-") or f"pool-{pool.pk}"
     return StreamingHttpResponse(
-        writer.write(ROWS_OF_KIND[kind](pool, labelers)),
+        writer.write(kind, ROWS_OF_KIND[kind](pool, labelers)),
         content_type=writer.media_type,
         headers={"Content-Disposition": f'attachment; filename="{name}-{kind}.{writer.suffix}"'},
     )

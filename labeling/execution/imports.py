@@ -46,7 +46,7 @@ def import_prompts(pool: Pool, lines: Iterable[bytes]) -> ImportReport:
     while batch := list(itertools.islice(good, BATCH_LINES)):
         with transaction.atomic():
             # One import of a pool at a time: two of the same file would otherwise race to insert.
-            locked = Pool.objects.select_for_update().get(pk=pool.pk)
+            locked = Pool.objects.select_for_update(no_key=True).get(pk=pool.pk)
             _Batch(locked, batch, report).store()
     report.errors.sort(key=lambda error: error["line"])
     return report

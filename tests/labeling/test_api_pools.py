@@ -7,8 +7,9 @@ import json
 import pytest
 from django.test import Client
 
+from labeling import services
 from labeling.models import ApiToken, Pool
-from tests.conftest import as_lines, caller, error_code, line, rank
+from tests.conftest import as_lines, caller, error_code, line, rank, submission, submit, take
 
 pytestmark = pytest.mark.django_db
 SETTINGS = {
@@ -80,6 +81,8 @@ def test_import_takes_a_body_larger_than_a_request_may_be_held(cast, make_pool, 
 @pytest.fixture
 def ranked(cast, make_pool):
     pool = make_pool(tasks=2, name="ranked", overlap=2)
+    row = line("prompt 0") | {"reference": "a good answer"}
+    services.import_prompts(pool, as_lines(row))
     rank(cast.ben, pool, [1, 1, 2, 3])
     rank(cast.ben, pool)
     rank(caller("robot", "labeler", is_simulated=True), pool)
@@ -130,6 +133,37 @@ def test_csv_and_parquet_hold_the_same_rows(cast, ranked):
     table = pyarrow.parquet.read_table(io.BytesIO(exported(cast, ranked, format="parquet")))
     assert len(cells) == table.num_rows == 18
     assert [row["a"] for row in cells] == table.column("a").to_pylist()
+
+
+def test_parquet_takes_ratings_that_come_after_rankings_without_any(cast, make_pool, monkeypatch):
+    import pyarrow.parquet
+
+    from labeling.api import parquet
+
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 1)
+    pool = make_pool(tasks=2)
+    rank(cast.ben, pool)
+    task = take(cast.ben, pool)
+    submit(cast.ben, task, submission(task, ratings={"A": 7}, flags={"B": ["hallucination"]}))
+    table = pyarrow.parquet.read_table(
+        io.BytesIO(exported(cast, pool, kind="rankings", format="parquet"))
+    )
+    completions = table.column("completions").to_pylist()
+    assert [c[0]["quality"] for c in completions] == [None, 7]
+    assert completions[1][1]["flags"] == ["hallucination"]
+
+
+@pytest.mark.parametrize("kind", ["comparisons", "rankings", "demonstrations"])
+def test_parquet_declares_every_column(cast, ranked, kind):
+    import pyarrow.parquet
+
+    rows = exported(cast, ranked, kind=kind).splitlines()
+    table = pyarrow.parquet.read_table(
+        io.BytesIO(exported(cast, ranked, kind=kind, format="parquet"))
+    )
+    assert table.num_rows == len(rows)
+    if rows:
+        assert table.column_names == list(json.loads(rows[0]))
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_defused(cast, make_pool):

@@ -149,6 +149,23 @@ def test_an_ended_lease_keeps_the_work_and_can_be_renewed(cast, pool):
     assert submit(cast.ben, task, body).json()["status"] == "counted"
 
 
+def test_the_longest_note_survives_an_ended_lease(cast, pool):
+    task = take(cast.ben, pool)
+    end_leases()
+    note = "😀" * 10_000
+    refused = submit(cast.ben, task, submission(task, note=note))
+    assert (refused.status_code, error_code(refused)) == (409, "lease_expired")
+    assert Assignment.objects.get().draft["note"] == note
+
+
+@pytest.mark.parametrize("pool", ["1" * 5000, "9" * 30, "²", "no such pool"])
+def test_a_pool_that_is_not_there_is_told_without_naming_others(cast, make_pool, pool):
+    make_pool(name="secret pool")
+    answer = cast.ben.post("assignments/next/", {"pool": pool})
+    assert answer.status_code in (400, 404)
+    assert "secret" not in answer.content.decode()
+
+
 def test_work_for_a_slot_that_went_to_somebody_else_is_kept_as_late(cast, make_pool):
     pool = make_pool(tasks=1)
     task = take(cast.ben, pool)

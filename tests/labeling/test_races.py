@@ -93,6 +93,26 @@ def test_a_double_click_stores_one_ranking(crowd):
     assert Ranking.objects.count() == 1
 
 
+def test_next_and_submit_of_one_labeler_at_once_do_not_block_each_other(crowd):
+    import uuid
+
+    pool, people = crowd
+    for _ in range(TASKS):
+        assignment = services.lease_next(people[0], pool=pool)
+
+        def act(submits, assignment=assignment):
+            if not submits:
+                return services.lease_next(people[0], pool=pool) is not None
+            ranks = dict(zip("ABCD", [1, 2, 3, 4], strict=True))
+            return services.submit_ranking(
+                people[0], assignment.pk, lease_token=assignment.lease_token,
+                submission_id=uuid.uuid4(), ranks=ranks,
+            ).status == "counted"  # fmt: skip
+
+        assert True in in_threads(act, [1, 0, 0])
+    assert Ranking.objects.filter(labeler=people[0]).count() == TASKS
+
+
 def test_submit_and_skip_at_once_end_in_one_of_them(crowd):
     import uuid
 

@@ -82,10 +82,18 @@ def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+def random_reward_model(folder: str) -> Any:
+    """A reward model whose scores differ; a new one gives 0 to every text."""
+    torch.manual_seed(1)
+    model = new_reward_model(folder)
+    torch.nn.init.normal_(model.score.weight, std=0.2)
+    return model
+
+
 @pytest.fixture(scope="session")
 def reward_folder(policy_folder: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("reward")
-    model = new_reward_model(policy_folder, 1)
+    model = random_reward_model(policy_folder)
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return str(folder)

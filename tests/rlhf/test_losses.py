@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from tests.rlhf.conftest import compared
+from tests.rlhf.conftest import compared, random_reward_model
 from training.rlhf.batching import lay_out, micro_batch, passes
 from training.rlhf.comparisons import Collator, load_comparisons, to_rows
 from training.rlhf.losses import (
@@ -24,7 +24,7 @@ from training.rlhf.losses import (
     value_loss_terms,
     whiten,
 )
-from training.rlhf.models import at_last_token, new_reward_model, score_tokens
+from training.rlhf.models import at_last_token, score_tokens
 from training.rlhf.rollouts import completion_logits
 
 
@@ -135,7 +135,7 @@ def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
         compared("a longer prompt", ["yes", "no"], [(1, 0)]),
     ]
     comparisons = load_comparisons(make_job("reward", {"comparisons": rows}), renderer, 100)
-    model = new_reward_model(policy_folder, 3)
+    model = random_reward_model(policy_folder)
 
     batch = Collator(0)(to_rows(comparisons))
     mask = batch["attention_mask"]

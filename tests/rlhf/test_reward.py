@@ -19,7 +19,13 @@ from tests.rlhf.conftest import (
 from training.rlhf import reward
 from training.rlhf.batching import pad
 from training.rlhf.errors import TrainingError
-from training.rlhf.models import at_last_token, load_reward_model, read_card, score_tokens
+from training.rlhf.models import (
+    at_last_token,
+    load_reward_model,
+    new_reward_model,
+    read_card,
+    score_tokens,
+)
 from training.rlhf.scoring import Scorer, raw_scores
 from training.rlhf.splitting import split
 
@@ -36,6 +42,14 @@ def test_a_score_does_not_depend_on_padding_or_company(reward_folder: str) -> No
         ids, mask = pad([*sequences, [1] * 30], 0, side)
         scores = at_last_token(score_tokens(model, ids, mask), mask)
         assert torch.allclose(scores[:3], alone, atol=1e-5), side
+
+
+def test_a_new_head_has_no_opinion(policy_folder: str, reward_folder: str) -> None:
+    sequences = [[1, 3, 80, 4, 81, 2], [1, 3, 4, 2]]
+    assert raw_scores(new_reward_model(policy_folder), sequences, 0).tolist() == [0, 0]
+    kept = raw_scores(new_reward_model(reward_folder), sequences, 0)
+    assert torch.equal(kept, raw_scores(load_reward_model(reward_folder), sequences, 0))
+    assert kept.abs().min() > 0
 
 
 def test_it_learns_the_order_and_reports_held_out_pairs(make_job: Any) -> None:

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 REQUIRED = os.environ.get("PODIUM_REQUIRE_SERVICES") == "1"
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
-REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -132,6 +132,17 @@ def embedded(tmp_path: Path) -> Iterator[Installation]:
     made.stop()
 
 
+def _empty_redis() -> str:
+    """A database of the server that nobody uses: what is emptied afterwards is ours alone."""
+    import redis
+
+    for number in range(15, 0, -1):
+        url = f"{REDIS}/{number}"
+        if redis.from_url(url, socket_connect_timeout=3).dbsize() == 0:
+            return url
+    raise redis.RedisError("no database of the server is empty")
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Installation]:
     """PostgreSQL with a database of its own, and Redis."""
@@ -140,8 +151,7 @@ def service(tmp_path: Path) -> Iterator[Installation]:
 
     try:
         admin = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
-        broker = redis.from_url(REDIS, socket_connect_timeout=3)
-        broker.flushdb()
+        url_of_redis = _empty_redis()
     except (psycopg.OperationalError, redis.RedisError) as error:
         if REQUIRED:
             raise
@@ -149,8 +159,9 @@ def service(tmp_path: Path) -> Iterator[Installation]:
     name = f"podium_{uuid.uuid4().hex[:12]}"
     admin.execute(f"CREATE DATABASE {name}")
     url = POSTGRES.rsplit("/", 1)[0] + f"/{name}"
-    made = Installation(tmp_path, DATABASE_URL=url, REDIS_URL=REDIS)
+    made = Installation(tmp_path, DATABASE_URL=url, REDIS_URL=url_of_redis)
     yield made
     made.stop()
+    redis.from_url(url_of_redis).flushdb()
     admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     admin.close()

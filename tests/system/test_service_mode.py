@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.system.conftest import REDIS, Installation, wait_for
+from tests.system.conftest import Installation, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -38,7 +38,7 @@ def test_the_loop_runs_on_celery_and_survives_a_killed_worker_and_an_empty_redis
     worker.wait()
     import redis
 
-    redis.from_url(REDIS).flushdb()
+    redis.from_url(service.environment["REDIS_URL"]).flushdb()
     worker = celery_worker(service, "celery-2.log")
     reward = service.finished(run)
     assert reward["attempt"] == 2

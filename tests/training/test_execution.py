@@ -86,6 +86,85 @@ def test_a_killed_trainer_is_tried_again_and_keeps_what_it_had(run, trainer, set
     assert list(run.events.values_list("number", flat=True)) == [0, 1]
 
 
+def test_a_stop_that_nobody_asked_for_is_charged(run, trainer):
+    trainer("sys.exit(75)")
+    work(run)
+    assert (run.state, run.attempt) == ("queued", 1)
+    assert "stopped by somebody else" in run.error
+
+
+def test_a_folder_of_another_database_is_not_taken_for_this_runs(run, trainer):
+    trainer("complete()\nfinish(completions=1)")
+    work(run)
+    assert (run.folder / "result.json").exists()
+    # The database is made anew beside the old folders: the same number, another run.
+    Task.objects.all().delete()
+    Run.objects.update(state="queued", snapshot=None, metrics={}, attempt=0)
+    trainer("complete()\nfinish(completions=2)")
+    work(run)
+    assert (run.state, run.metrics["completions"]) == ("succeeded", 2)
+    assert Task.objects.count() == 3
+
+
+def test_a_database_that_is_away_at_the_end_does_not_fail_the_run(run, trainer, monkeypatch):
+    from django.db import OperationalError
+
+    trainer("complete()\nfinish()")
+    succeed = lifecycle.succeed
+
+    def away(*_, **__):
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(lifecycle, "succeed", away)
+    with pytest.raises(OperationalError):
+        run_next("gpu", threading.Event())
+    monkeypatch.setattr(lifecycle, "succeed", succeed)
+    Run.objects.update(lease_until="2020-01-01T00:00Z")
+    lifecycle.sweep()
+    Run.objects.update(not_before="2020-01-01T00:00Z")
+    work(run)
+    assert (run.state, Task.objects.count()) == ("succeeded", 3)
+
+
+def test_events_that_the_database_did_not_take_are_read_again(run, trainer, monkeypatch):
+    from django.db import OperationalError
+
+    trainer(
+        "for step in (1, 2, 3):\n"
+        "    events.write('train', step=step, total=3); time.sleep(0.8)\n"
+        "complete()\nfinish()"
+    )
+    record, calls = lifecycle.record_events, []
+
+    def flaky(run, first, events):
+        calls.append(len(events))
+        if len(calls) == 2:
+            raise OperationalError("server closed the connection")
+        record(run, first, events)
+
+    monkeypatch.setattr(lifecycle, "record_events", flaky)
+    work(run)
+    assert run.state == "succeeded", run.error
+    steps = list(run.events.filter(phase="train").values_list("number", "step"))
+    assert steps == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_a_lease_is_kept_while_the_data_is_frozen(run, trainer, settings, monkeypatch):
+    from training import snapshots
+
+    settings.RUN_LEASE_SECONDS = 1
+    freeze = snapshots.freeze
+
+    def slow(*arguments):
+        time.sleep(1.6)
+        assert lifecycle.sweep() == 0
+        return freeze(*arguments)
+
+    monkeypatch.setattr(snapshots, "freeze", slow)
+    trainer("complete()\nfinish()")
+    assert work(run).state == "succeeded", run.error
+
+
 def test_a_trainer_that_is_always_killed_fails_in_the_end(run, trainer, settings):
     trainer("os.kill(os.getpid(), signal.SIGKILL)")
     for _ in range(settings.RUN_MAX_ATTEMPTS):
@@ -168,15 +247,26 @@ def test_success_without_a_result_is_a_failure(run, trainer):
 
 
 def test_a_fenced_worker_publishes_nothing(run, trainer):
-    trainer("time.sleep(1)\ncomplete()\nfinish()")
-    claimed = lifecycle.claim("gpu")
-    Run.objects.filter(pk=run.pk).update(lease_token="00000000-0000-0000-0000-000000000000")
-    from training.errors import RunFenced
-    from training.execution.worker import _do
+    trainer(
+        "complete(prompts=1)\n"
+        "while not (folder.root / 'lost').exists(): time.sleep(0.05)\n"
+        "complete()\nfinish()"
+    )
 
-    with pytest.raises(RunFenced):
-        _do(claimed, threading.Event())
-    assert not Task.objects.exists()
+    def lose() -> None:
+        from django.db import connection
+
+        wait_for(lambda: Task.objects.count() == 1)
+        Run.objects.update(lease_token="00000000-0000-0000-0000-000000000000")
+        (run.folder / "lost").touch()
+        connection.close()
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    work(run)
+    thread.join()
+    assert run.state == "running"
+    assert Task.objects.count() == 1
 
 
 def test_the_trainer_dies_with_its_worker(tmp_path):

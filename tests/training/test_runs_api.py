@@ -158,6 +158,13 @@ def test_the_registry_shows_lineage_and_promotion_opens_a_round(cast, make_pool)
     assert (again.status_code, error_code(again)) == (409, "not_promotable")
 
 
+def test_a_model_from_outside_that_was_promoted_stays_promoted(cast):
+    services.ensure_first_policy()
+    outside = services.register_model("org/mine")
+    services.promote_model(cast.ada.user, outside)
+    assert services.ensure_first_policy() == outside
+
+
 def test_a_reward_model_is_not_promoted(cast):
     base = services.ensure_first_policy()
     reward = ModelVersion.objects.create(

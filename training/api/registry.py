@@ -40,14 +40,14 @@ class PromotionOutput(serializers.Serializer[Any]):
     round = serializers.IntegerField()
 
 
-def model_output(model: ModelVersion, promoted: int | None) -> dict[str, Any]:
+def model_output(model: ModelVersion, lineage: list[int], promoted: int | None) -> dict[str, Any]:
     run = getattr(model, "made_by", None)
     return {
         "id": model.pk,
         "name": model.name,
         "kind": model.kind,
         "parent": model.parent_id,
-        "lineage": [ancestor.pk for ancestor in selectors.lineage(model)],
+        "lineage": lineage,
         "reward_model": model.reward_model_id,
         "run": run.pk if run else None,
         "snapshot": run.snapshot.digest if run and run.snapshot else None,
@@ -68,9 +68,10 @@ class ModelListView(APIView):
     @extend_schema(responses=ModelOutput(many=True))
     def get(self, request: Request) -> Response:
         current = selectors.current_promotion()
-        models = ModelVersion.objects.select_related("parent", "made_by__snapshot")
+        models = ModelVersion.objects.select_related("made_by__snapshot")
         promoted = current.model_id if current else None
-        return Response([model_output(model, promoted) for model in models])
+        lineages = selectors.lineages()
+        return Response([model_output(m, lineages[m.pk], promoted) for m in models])
 
 
 class ModelPromoteView(APIView):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
@@ -14,7 +11,7 @@ from django.db import transaction
 from labeling import lifecycle as labeling_lifecycle
 from labeling.models import Completion, Prompt
 from training import lifecycle
-from training.jobs.folder import JobFolder, sha256_of_folder, sync_folder
+from training.jobs.folder import JobFolder, keep_folder, sha256_of_folder
 from training.models import ModelVersion, Run, artifact_folder
 
 
@@ -84,7 +81,9 @@ def publish_model(run: Run, folder: JobFolder, result: dict[str, Any]) -> ModelV
     Raises RunFenced when the run went to another worker: the folder stays unreferenced, nothing
     more.
     """
-    digest = _store(folder.artifacts / result["artifact"], f"{run.pk}-{run.attempt}")
+    made = folder.artifacts / result["artifact"]
+    digest = sha256_of_folder(made)
+    keep_folder(made, artifact_folder(digest))
     kind = ModelVersion.Kind.REWARD if run.kind == Run.Kind.REWARD else ModelVersion.Kind.POLICY
     with transaction.atomic():
         model = ModelVersion.objects.create(
@@ -98,28 +97,3 @@ def publish_model(run: Run, folder: JobFolder, result: dict[str, Any]) -> ModelV
         )
         lifecycle.succeed(run, result["metrics"], made=model)
     return model
-
-
-def _store(made: Path, staging_name: str) -> str:
-    digest = sha256_of_folder(made)
-    target = artifact_folder(digest)
-    if target.exists():
-        return digest
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".staging-{staging_name}"
-    if staging.exists():
-        shutil.rmtree(staging)
-    shutil.copytree(made, staging)
-    for path in staging.rglob("*"):
-        _sync(path)
-    staging.rename(target)
-    sync_folder(target.parent)
-    return digest
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir():
-        sync_folder(path)
-        return
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

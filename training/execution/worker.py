@@ -10,11 +10,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
-from threading import Event
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import OperationalError as DatabaseUnavailable
 
 from training import lifecycle, snapshots
 from training.errors import RunFenced
@@ -47,6 +51,9 @@ def run_next(queue: str, stop: Event) -> bool:
         _do(run, stop)
     except RunFenced:
         logger.warning("%s: lost to another worker", run)
+    except (DatabaseUnavailable, InterfaceError):
+        # The database is away, not the run at fault: its lease ends, and a sweep finds it.
+        raise
     except Exception as error:
         # The task wrapper: whatever went wrong must end as a reason that a person can read.
         logger.exception("%s: the worker failed", run)
@@ -56,21 +63,51 @@ def run_next(queue: str, stop: Event) -> bool:
 
 def _do(run: Run, stop: Event) -> None:
     folder = JobFolder(run.folder)
-    _prepare(run, folder)
+    with _lease_kept(run):
+        _prepare(run, folder)
     supervisor = _Supervisor(run, folder, stop)
     try:
         exit_code = supervisor.wait()
     finally:
         supervisor.trainer.kill()
-    _conclude(run, folder, supervisor, exit_code)
+    with _lease_kept(run):
+        _conclude(run, folder, supervisor, exit_code)
+
+
+@contextmanager
+def _lease_kept(run: Run) -> Iterator[None]:
+    """Heartbeats while this thread is busy with files: freezing and copying may take minutes."""
+    done = Event()
+
+    def beat() -> None:
+        try:
+            while not done.wait(settings.RUN_LEASE_SECONDS / 6):
+                lifecycle.heartbeat(run)
+        except RunFenced:
+            # The next fenced write of the other thread says so too.
+            logger.warning("%s: lost while its files were written", run)
+        except (DatabaseError, InterfaceError):
+            logger.warning("%s: the database does not answer", run, exc_info=True)
+        finally:
+            connection.close()
+
+    thread = Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _prepare(run: Run, folder: JobFolder) -> None:
-    if (folder.root / "job.json").exists():
+    # The row tells whether this run was ever prepared: a folder without that is another database's.
+    if run.snapshot_id is not None and (folder.root / "job.json").exists():
         return
+    if folder.root.exists():
+        shutil.rmtree(folder.root)
     folder.create()
-    run.snapshot, files = snapshots.freeze(run, folder)
-    run.save(update_fields=["snapshot"])
+    snapshot, files = snapshots.freeze(run, folder)
     folder.write_spec(
         JobSpec(
             run=str(run.pk),
@@ -82,6 +119,7 @@ def _prepare(run: Run, folder: JobFolder) -> None:
             data=files,
         )
     )
+    lifecycle.record_snapshot(run, snapshot)
 
 
 class _Supervisor:
@@ -112,11 +150,12 @@ class _Supervisor:
         close_old_connections()
         try:
             self._copy()
-            if time.monotonic() >= self.next_heartbeat:
+            asked_at = time.monotonic()
+            if asked_at >= self.next_heartbeat:
                 lifecycle.heartbeat(self.run)
-                self.next_heartbeat = time.monotonic() + settings.RUN_LEASE_SECONDS / 6
-            self.held_until = time.monotonic() + settings.RUN_LEASE_SECONDS
-        except DatabaseError:
+                self.next_heartbeat = asked_at + settings.RUN_LEASE_SECONDS / 6
+                self.held_until = asked_at + settings.RUN_LEASE_SECONDS
+        except (DatabaseError, InterfaceError):
             # Training goes on through an outage of the database, but not past the lease: another
             # worker may hold the run by then.
             logger.warning("%s: the database does not answer", self.run, exc_info=True)
@@ -126,11 +165,12 @@ class _Supervisor:
 
     def _copy(self) -> None:
         """New events become rows; sampled prompts become tasks."""
-        events, self.offset = read_events(self.folder.events, self.offset)
+        events, offset = read_events(self.folder.events, self.offset)
         # After a restart the file still begins with the lines of the earlier attempt.
         known = max(0, min(len(events), self.stored - self.seen))
-        self.seen += len(events)
-        lifecycle.record_events(self.run, self.seen - len(events) + known, events[known:])
+        lifecycle.record_events(self.run, self.seen + known, events[known:])
+        # Not before they are stored: what the database did not take is read again.
+        self.offset, self.seen = offset, self.seen + len(events)
         if self.completions:
             self.completions.publish_new()
 
@@ -146,18 +186,17 @@ class _Supervisor:
 
 def _conclude(run: Run, folder: JobFolder, supervisor: _Supervisor, exit_code: int) -> None:
     result = folder.read_result() if exit_code == 0 else None
-    if result is not None and result["artifact"] == "completions.jsonl":
+    if result is not None and supervisor.completions is not None:
         lifecycle.succeed(run, result["metrics"])
     elif result is not None:
         publish_model(run, folder, result)
     elif run.cancel_requested:
         lifecycle.cancel_running(run)
-    elif exit_code == EXIT_INTERRUPTED or (supervisor.stop.is_set() and exit_code < 0):
+    elif supervisor.stop.is_set() and (exit_code == EXIT_INTERRUPTED or exit_code < 0):
         lifecycle.requeue_interrupted(run)
-    elif exit_code < 0:
-        lifecycle.requeue_or_fail(
-            run, f"The trainer was killed by signal {-exit_code}.\n{supervisor.trainer.log_tail()}"
-        )
+    elif exit_code == EXIT_INTERRUPTED or exit_code < 0:
+        how = f"killed by signal {-exit_code}" if exit_code < 0 else "stopped by somebody else"
+        lifecycle.requeue_or_fail(run, f"The trainer was {how}.\n{supervisor.trainer.log_tail()}")
     else:
         lines = supervisor.trainer.log_tail().splitlines()[-MAX_ERROR_LINES:]
         lifecycle.fail(run, f"The trainer ended with status {exit_code}.\n" + "\n".join(lines))

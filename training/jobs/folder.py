@@ -15,6 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from training.jobs.spec import DataFile, JobSpec
 
 # The exit status that means: stopped on request, a checkpoint is in the folder, start me again.
 EXIT_INTERRUPTED = 75
+STAGING_PREFIX = ".staging-"
 
 
 class JobFolder:
@@ -98,8 +101,29 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     sync_folder(path.parent)
 
 
+def keep_folder(source: Path, target: Path) -> None:
+    """Copy a folder to its content address: staged beside it, fsynced, renamed.
+
+    Somebody else may keep the same content at the same time; either copy will do.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f"{STAGING_PREFIX}{uuid.uuid4().hex}")
+    shutil.copytree(source, staging)
+    for path in [*staging.rglob("*"), staging]:
+        sync_folder(path)
+    try:
+        staging.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        shutil.rmtree(staging)
+    sync_folder(target.parent)
+
+
 def sync_folder(folder: Path) -> None:
-    """fsync a folder, so that a rename inside it survives a power cut."""
+    """fsync a folder (or a file), so that what was written there survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

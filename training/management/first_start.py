@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable
 
 from django.conf import settings
+from django.db import transaction
 
 from labeling.models import Pool, User
 from labeling.services import create_pool, create_user, import_prompts
-from training.errors import NothingToSample
 from training.execution import run_next
 from training.jobs.world import starter_prompts
-from training.models import GPU_QUEUE, ModelVersion
+from training.models import GPU_QUEUE, STARTER, ModelVersion, Run
 from training.services import ensure_first_policy, start_run
 
 FIRST_ACCOUNTS = [("admin", "admin"), ("labeler1", "labeler"), ("labeler2", "labeler")]
@@ -30,35 +30,40 @@ Equally good answers may share a rank. Length is no merit in itself."""
 
 
 def prepare(tell: Callable[[str], object]) -> None:
-    """Idempotent: each part is made only where it is missing on a fresh database."""
+    """Each part is made whole or not at all, and only where it is missing on a fresh database."""
     policy = ensure_first_policy()
     if not User.objects.exists():
-        _create_accounts(tell)
+        passwords = _create_accounts()
+        tell("First start. These passwords are shown this once:")
+        for name, password in passwords.items():
+            tell(f"  {name:<10} {password}")
     if not Pool.objects.exists():
-        _fill_starter_pool(policy, tell)
+        _sample(policy, _fill_starter_pool(), tell)
 
 
-def _create_accounts(tell: Callable[[str], object]) -> None:
-    tell("First start. These passwords are shown this once:")
+@transaction.atomic
+def _create_accounts() -> dict[str, str]:
+    """Password by name."""
+    passwords = {name: secrets.token_urlsafe(12) for name, _ in FIRST_ACCOUNTS}
     for name, role in FIRST_ACCOUNTS:
-        password = secrets.token_urlsafe(12)
-        create_user(username=name, password=password, role=role)
-        tell(f"  {name:<10} {password}")
+        create_user(username=name, password=passwords[name], role=role)
+    return passwords
 
 
-def _fill_starter_pool(policy: ModelVersion, tell: Callable[[str], object]) -> None:
+@transaction.atomic
+def _fill_starter_pool() -> Run:
+    """The pool with its prompts, and the run that is to sample them."""
     pool = create_pool(name=STARTER_POOL, guidelines=STARTER_GUIDELINES, max_new_tokens=64)
-    lines = [json.dumps(line).encode() for line in starter_prompts()]
-    report = import_prompts(pool, lines)
-    try:
-        run = start_run(None, kind="sample", pool=pool)
-    except NothingToSample:
-        return
-    tell(f"Sampling {report.accepted} prompts of the starter pool with model {policy} …")
+    import_prompts(pool, [json.dumps(line).encode() for line in starter_prompts()])
+    return start_run(None, kind="sample", pool=pool)
+
+
+def _sample(policy: ModelVersion, run: Run, tell: Callable[[str], object]) -> None:
+    tell(f"Sampling the starter pool with model {policy} …")
     if settings.REDIS_URL:
         # Service mode: this machine may have no torch; a worker does it.
         return
-    if policy.name == "starter":
+    if policy.reference == STARTER:
         # A few seconds: so that the first labeler finds tasks. A larger model samples in the
         # background.
         run_next(GPU_QUEUE, threading.Event())

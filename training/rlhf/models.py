@@ -81,17 +81,17 @@ def load_policy(name: str, *, frozen: bool = False) -> Any:
     return _placed(model, frozen)
 
 
-def new_reward_model(name: str, seed: int) -> Any:
+def new_reward_model(name: str) -> Any:
     """A reward model on the body of ``name``, with a new head unless ``name`` is one already.
 
-    The head starts at N(0, 1/(d+1)), as in the summarisation papers (2009.01325; 2403.17031,
-    section 4), so that scores begin near unit scale whatever the width d.
+    The head starts at zero, so that all texts score alike until a comparison says otherwise. The
+    random head of the summarisation papers (2403.17031, section 4) is for bodies of a billion
+    parameters: on the starter model, with 580 comparisons, it left held-out accuracy near 0.5 where
+    zero gave 0.65.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = _load_classifier(name, frozen=False)
-        if not is_reward_model(name):
-            nn.init.normal_(model.score.weight, std=1 / math.sqrt(model.score.in_features + 1))
+    model = _load_classifier(name, frozen=False)
+    if not is_reward_model(name):
+        nn.init.zeros_(model.score.weight)
     return model
 
 

@@ -48,7 +48,7 @@ PROMPTS_FOR_TRAIN_ACCURACY = 256
 def run(job: Job) -> None:
     params = job.spec.params
     assert isinstance(params, RewardParams)
-    renderer, model = load_renderer(job.spec.model), new_reward_model(job.spec.model, job.spec.seed)
+    renderer, model = load_renderer(job.spec.model), new_reward_model(job.spec.model)
     model.config.get_text_config().pad_token_id = renderer.pad_id
     max_length = min(params.max_length, context_length(model))
     comparisons = load_comparisons(job, renderer, max_length)

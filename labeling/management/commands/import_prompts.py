@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling.errors import LabelingError
 from labeling.execution import read_lines
+from labeling.models import Pool
 from labeling.selectors import pool_named
 from labeling.services import import_prompts
 
@@ -29,7 +30,8 @@ class Command(BaseCommand):
         try:
             pool = pool_named(options["pool"])
         except LabelingError as error:
-            raise CommandError(error.message) from error
+            names = ", ".join(Pool.objects.values_list("name", flat=True)[:20]) or "none yet"
+            raise CommandError(f"{error.message} There are: {names}.") from error
         try:
             report = import_prompts(pool, self._with_progress(_lines(options["file"])))
         except OSError as error:

@@ -15,8 +15,8 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from labeling.models import User
-from labeling.services import create_user, issue_token
+from labeling.models import ApiToken, User
+from labeling.services import create_user, issue_token, revoke_token, token_digest
 from training.management.client import ApiClient, ApiError, default_url
 from training.management.first_start import STARTER_POOL
 
@@ -72,11 +72,14 @@ class Command(BaseCommand):
         if options["rounds"] < 1:
             raise CommandError("--rounds must be at least 1")
         options["params"] = _params(options["param"])
+        token = _operator_token()
         try:
-            with ApiClient(options["url"] or default_url(), _operator_token()) as api:
+            with ApiClient(options["url"] or default_url(), token) as api:
                 self._go_round(api, options)
         except ApiError as error:
             raise CommandError(str(error)) from error
+        finally:
+            revoke_token(ApiToken.objects.get(digest=token_digest(token)))
 
     def _go_round(self, api: ApiClient, options: dict[str, Any]) -> None:
         pool = _pool_id(api, options["pool"])
@@ -107,8 +110,9 @@ class _Loop:
 
     def round(self) -> RoundResult:
         self.sample()
-        self._rank()
-        reward = self._run("reward")
+        rankings = self._rank()
+        # The loop ranks by simulation, so that is what its reward model learns from.
+        reward = self._run("reward", labelers="simulated")
         ppo = self._run("ppo", reward_model=str(reward["model"]))
         rejection = self._run("rejection", reward_model=str(reward["model"]))
         chosen = ppo if self.options["promote"] == "ppo" else rejection
@@ -116,7 +120,7 @@ class _Loop:
         self.say(f"promoted model {chosen['model']}: round {promotion['round']} begins")
         return RoundResult(
             number=promotion["round"] - 1,
-            rankings=self.api.get(f"pools/{self.pool}/")["rankings"],
+            rankings=rankings,
             accuracy=reward["metrics"]["accuracy"],
             ppo_before=ppo["metrics"]["reward_mean_start"],
             ppo_after=ppo["metrics"]["reward_mean"],
@@ -141,19 +145,21 @@ class _Loop:
         promoted = next(model for model in models.values() if model["promoted"])
         return [models[ancestor]["name"] for ancestor in promoted["lineage"]]
 
-    def _rank(self) -> None:
-        progress = self.api.get(f"pools/{self.pool}/")
-        if not progress["open"]:
-            return
+    def _rank(self) -> int:
+        """Have every open place ranked; how many rankings that made."""
+        before = self.api.get(f"pools/{self.pool}/")
+        if not before["open"]:
+            return 0
         call_command(
             "simulate_labelers",
             pool=str(self.pool),
             labelers=self.options["labelers"],
-            rankings=progress["open"],
+            rankings=before["open"],
             noise=self.options["noise"],
             seed=self.options["seed"],
             url=self.api.url,
         )
+        return int(self.api.get(f"pools/{self.pool}/")["rankings"] - before["rankings"])
 
     def _run(self, kind: str, **body: Any) -> dict[str, Any]:
         asked = {

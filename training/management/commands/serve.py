@@ -19,7 +19,8 @@ from training.jobs.launch import guarded
 from training.management.first_start import prepare
 
 WEB_THREADS = 8
-STOP_SECONDS = 90
+# What a worker needs beyond its trainer's time to write a checkpoint.
+SPARE_SECONDS = 30
 RESTART_SECONDS = 5.0
 
 
@@ -49,22 +50,22 @@ class Command(BaseCommand):
         self.stdout.write(f"Podium is at http://{host}:{port}/  (data in {settings.DATA_DIR})")
         self.stdout.flush()
         # In service mode the workers are Celery's, on whatever machines they are wanted.
-        worker = None if settings.REDIS_URL else _start_worker()
+        self.worker = None if settings.REDIS_URL else _start_worker()
         try:
-            self._watch(web, worker)
+            self._watch(web)
         except KeyboardInterrupt:
             self.stdout.write("Stopping: a running job writes its checkpoint first …")
         finally:
-            _stop(process for process in (web, worker) if process)
+            _stop(process for process in (web, self.worker) if process)
 
-    def _watch(self, web: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None) -> None:
+    def _watch(self, web: subprocess.Popen[bytes]) -> None:
+        """Until the web server ends; a worker that ends is replaced."""
         while web.poll() is None:
-            if worker is not None and worker.poll() is not None:
-                self.stderr.write(
-                    f"The worker ended with status {worker.returncode}; starting it again."
-                )
+            if self.worker is not None and self.worker.poll() is not None:
+                status = self.worker.returncode
+                self.stderr.write(f"The worker ended with status {status}; starting it again.")
                 time.sleep(RESTART_SECONDS)
-                worker = _start_worker()
+                self.worker = _start_worker()
             time.sleep(0.5)
         raise CommandError(f"The web server ended with status {web.returncode}.")
 
@@ -83,7 +84,7 @@ def _stop(processes: Any) -> None:
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + settings.TRAINER_GRACE_SECONDS + SPARE_SECONDS
     for process in running:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))

@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from labeling.tasks import release_ended_leases
 from training.execution import run_next
@@ -47,14 +47,14 @@ class Command(BaseCommand):
         close_old_connections()
         try:
             release_ended_leases()
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             self.stderr.write(f"worker: the database does not answer: {error}")
 
     def _try_next(self, queue: str, stop: threading.Event) -> bool:
         close_old_connections()
         try:
             return run_next(queue, stop)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             # The database may be restarting; the loop must outlive it.
             self.stderr.write(f"worker: the database does not answer: {error}")
             return False
