@@ -15,14 +15,17 @@ FALSE = {"0", "false", "no", "off", ""}
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable, or the content of the file that ``<name>_FILE`` names (for mounted secrets)."""
+    """The variable, or the content of the file that ``<name>_FILE`` names (for mounted secrets).
+
+    An empty variable is one that is not set: compose files pass such on.
+    """
     path = os.environ.get(f"{name}_FILE")
     if path:
         try:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ImproperlyConfigured(f"{name}_FILE: {error}") from error
-    return os.environ.get(name, default)
+    return os.environ.get(name) or default
 
 
 def flag(name: str, default: bool = False) -> bool:

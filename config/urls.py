@@ -6,6 +6,10 @@ from drf_spectacular.views import SpectacularAPIView
 
 from config import health
 
+handler400 = "config.error_pages.bad_request"
+handler404 = "config.error_pages.not_found"
+handler500 = "config.error_pages.server_error"
+
 urlpatterns = [
     path("", include("labeling.urls")),
     path("api/v1/", include("labeling.api.urls")),

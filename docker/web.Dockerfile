@@ -45,5 +45,5 @@ HEALTHCHECK --interval=15s --timeout=6s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=5)"]
 # The heartbeat files of gunicorn lie in memory: a slow disk must not look like a hung worker.
 CMD ["gunicorn", "config.wsgi", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", \
-    "--threads=8", "--timeout=120", "--graceful-timeout=30", "--worker-tmp-dir=/dev/shm", \
+    "--threads=32", "--timeout=120", "--graceful-timeout=30", "--worker-tmp-dir=/dev/shm", \
     "--no-control-socket", "--access-logfile=-"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from django.db import models
@@ -137,35 +137,56 @@ def retry_after(labeler: User, pool: Pool | None) -> int:
 
 
 def pool_progress(pool: Pool) -> dict[str, int]:
-    """Counts of what is there and what is done; ``leased`` counts live leases only."""
+    return progress_of_pools([pool])[pool.pk]
+
+
+def progress_of_pools(pools: Iterable[Pool]) -> dict[int, dict[str, int]]:
+    """By pool: what is there and what is done; ``leased`` counts live leases only.
+
+    As many queries for many pools as for one.
+    """
+    ids = [pool.pk for pool in pools]
+    names = ["prompts", "tasks", "open", "leased", "done", "rankings", "comparisons", "late"]
+    progress = {pk: dict.fromkeys(names, 0) for pk in ids}
     live = Q(state=Slot.State.LEASED, lease_until__gt=Now())
-    slots = Slot.objects.filter(pool=pool).aggregate(
-        leased=Count("pk", filter=live),
-        done=Count("pk", filter=Q(state=Slot.State.DONE)),
-        total=Count("pk"),
-    )
-    rankings = Ranking.objects.filter(task__prompt__pool=pool).aggregate(
-        counted=Count("pk", filter=Q(status=Ranking.Status.COUNTED)),
-        late=Count("pk", filter=Q(status=Ranking.Status.LATE)),
-    )
-    return {
-        "prompts": pool.prompts.count(),
-        "tasks": Task.objects.filter(prompt__pool=pool).count(),
-        "open": slots["total"] - slots["leased"] - slots["done"],
-        "leased": slots["leased"],
-        "done": slots["done"],
-        "rankings": rankings["counted"],
-        "comparisons": Comparison.objects.filter(
-            ranking__task__prompt__pool=pool, ranking__status=Ranking.Status.COUNTED
-        ).count(),
-        "late": rankings["late"],
-    }
+    done = Q(state=Slot.State.DONE)
+    counted = Q(status=Ranking.Status.COUNTED)
+    late = Q(status=Ranking.Status.LATE)
+    counts: list[tuple[type[models.Model], str, dict[str, Count]]] = [
+        (Prompt, "pool", {"prompts": Count("pk")}),
+        (Task, "prompt__pool", {"tasks": Count("pk")}),
+        (
+            Slot,
+            "pool",
+            {
+                "open": Count("pk", filter=~(live | done)),
+                "leased": Count("pk", filter=live),
+                "done": Count("pk", filter=done),
+            },
+        ),
+        (
+            Ranking,
+            "task__prompt__pool",
+            {"rankings": Count("pk", filter=counted), "late": Count("pk", filter=late)},
+        ),
+        (
+            Comparison,
+            "ranking__task__prompt__pool",
+            {"comparisons": Count("pk", filter=Q(ranking__status=Ranking.Status.COUNTED))},
+        ),
+    ]
+    for model, path, wanted in counts:
+        rows = model._default_manager.filter(**{f"{path}__in": ids}).order_by().values(path)
+        for row in rows.annotate(**wanted):
+            progress[row.pop(path)].update(row)
+    return progress
 
 
 def pools_for(user: User) -> list[tuple[Pool, dict[str, int]]]:
     """The pools that take work, with their progress; reviewers and admins see closed ones too."""
-    pools = Pool.objects.all() if user.is_reviewer else open_pools()
-    return [(pool, pool_progress(pool)) for pool in pools]
+    pools = list(Pool.objects.all() if user.is_reviewer else open_pools())
+    progress = progress_of_pools(pools)
+    return [(pool, progress[pool.pk]) for pool in pools]
 
 
 def rankings_today(user: User) -> int:

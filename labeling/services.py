@@ -252,7 +252,9 @@ def _submit(
     submission_id: uuid.UUID,
     body: dict[str, Any],
 ) -> Submitted:
-    # Locked first: of two requests with one submission_id, the second finds what the first stored.
+    # Locked first: of two requests with one submission_id, the second finds what the first stored,
+    # be it for another assignment.
+    User.objects.select_for_update(no_key=True).get(pk=labeler.pk)
     assignment = _locked_assignment(labeler, assignment_id)
     digest = _digest({"assignment": str(assignment.pk), **body})
     stored = Ranking.objects.filter(labeler=labeler, submission_id=submission_id).first()

@@ -64,7 +64,7 @@ def record_events(run: Run, first_number: int, events: Sequence[Event]) -> None:
     if not events:
         return
     last = events[-1]
-    run.metrics = {**run.metrics, **{k: v for e in events for k, v in e.metrics.items()}}
+    run.metrics = {**run.metrics, **{k: v for e in events for k, v in _figures(e).items()}}
     _fenced_update(
         run,
         lease_until=_lease_end(),
@@ -84,6 +84,11 @@ def record_events(run: Run, first_number: int, events: Sequence[Event]) -> None:
         )
         for number, event in enumerate(events, start=first_number)
     )
+
+
+def _figures(event: Event) -> dict[str, Any]:
+    """What of an event is a figure; texts and lists stay with the event."""
+    return {k: v for k, v in event.metrics.items() if v is None or isinstance(v, int | float)}
 
 
 def succeed(run: Run, metrics: Mapping[str, Any], made: ModelVersion | None = None) -> None:

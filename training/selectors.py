@@ -23,6 +23,13 @@ def run_of(run_id: int) -> Run:
     return run
 
 
+def model_of(model_id: int) -> ModelVersion:
+    model = ModelVersion.objects.filter(pk=model_id).first()
+    if model is None:
+        raise ModelNotFound(f"There is no model {model_id}.")
+    return model
+
+
 def model_named(name_or_id: str | int, kind: ModelVersion.Kind | None = None) -> ModelVersion:
     """By id or by name. Raises ModelNotFound, which lists what there is of the kind."""
     models = ModelVersion.objects.filter(kind=kind) if kind else ModelVersion.objects.all()

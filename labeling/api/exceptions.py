@@ -5,7 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -31,6 +32,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, errors.LabelingError):
         status = STATUS_OF.get(type(error), HTTPStatus.BAD_REQUEST)
         return error_response(error.code, error.message, error.data, status)
+    if isinstance(error, RequestDataTooBig):
+        message = f"The body may have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20} MB."
+        return error_response("too_large", message, {}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):

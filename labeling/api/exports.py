@@ -97,7 +97,7 @@ def _assistant(text: str) -> list[dict[str, str]]:
 def _cell(value: object) -> object:
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+    if isinstance(value, str) and (value + " ").lstrip(" \n").startswith(FORMULA_STARTS):
         return f"'{value}"
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ from rest_framework.parsers import BaseParser, JSONParser
 from labeling.execution import read_lines
 
 MAX_DEPTH = 32
+ENCODINGS = {"utf-8", "utf8", "us-ascii", "ascii"}
 
 
 class GuardedJSONParser(JSONParser):
@@ -23,17 +25,28 @@ class GuardedJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
+        context = {**(parser_context or {}), "encoding": _encoding(parser_context)}
         try:
-            content = super().parse(stream, media_type, parser_context)
+            content = super().parse(stream, media_type, context)
         except RecursionError as error:
             raise ParseError("JSON parse error - nested too deeply") from error
         _check(content, MAX_DEPTH)
         return content
 
 
+def _encoding(parser_context: Mapping[str, Any] | None) -> str:
+    """JSON is UTF-8. Some of Python's other codecs take minutes for a few hundred kilobytes."""
+    given = (parser_context or {}).get("encoding") or "utf-8"
+    if given.lower().replace("_", "-") not in ENCODINGS:
+        raise ParseError("JSON parse error - send UTF-8")
+    return "utf-8"
+
+
 def _check(value: object, depth: int) -> None:
     if depth == 0:
         raise ParseError(f"JSON parse error - nested deeper than {MAX_DEPTH}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParseError("JSON parse error - a number is out of range")
     if isinstance(value, str):
         _check_text(value)
     elif isinstance(value, dict):

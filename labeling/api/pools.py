@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +20,8 @@ from labeling.api import exports
 from labeling.api.parsers import JSONLinesParser
 from labeling.api.permissions import IsAdmin, IsAdminOrReviewerReads, IsReviewer
 from labeling.errors import InvalidInput
-from labeling.models import Pool
+from labeling.execution import read_lines
+from labeling.models import Pool, User
 
 
 class PoolInput(serializers.ModelSerializer[Pool]):
@@ -93,7 +95,7 @@ class ImportOutput(serializers.Serializer[dict[str, Any]]):
     errors = LineErrorOutput(many=True)
 
 
-def pool_output(pool: Pool) -> dict[str, Any]:
+def pool_output(pool: Pool, progress: dict[str, int]) -> dict[str, Any]:
     guidelines = pool.guideline_versions.order_by("-number").first()
     return {
         "id": pool.pk,
@@ -108,7 +110,7 @@ def pool_output(pool: Pool) -> dict[str, Any]:
         "guidelines": guidelines.text if guidelines else "",
         "guidelines_version": guidelines.number if guidelines else 0,
         "is_open": pool.is_open,
-        **selectors.pool_progress(pool),
+        **progress,
     }
 
 
@@ -119,14 +121,15 @@ class PoolListView(APIView):
 
     @extend_schema(responses=PoolOutput(many=True))
     def get(self, request: Request) -> Response:
-        return Response([pool_output(pool) for pool in Pool.objects.all()])
+        return Response([pool_output(*entry) for entry in selectors.pools_for(_caller(request))])
 
     @extend_schema(request=PoolInput, responses={201: PoolOutput})
     def post(self, request: Request) -> Response:
         given = PoolInput(data=request.data)
         given.is_valid(raise_exception=True)
         pool = services.create_pool(**given.validated_data)
-        return Response(pool_output(pool), status=status.HTTP_201_CREATED)
+        output = pool_output(pool, selectors.pool_progress(pool))
+        return Response(output, status=status.HTTP_201_CREATED)
 
 
 class PoolDetailView(APIView):
@@ -136,7 +139,8 @@ class PoolDetailView(APIView):
 
     @extend_schema(responses=PoolOutput)
     def get(self, request: Request, pool_id: int) -> Response:
-        return Response(pool_output(selectors.pool_of(pool_id)))
+        pool = selectors.pool_of(pool_id)
+        return Response(pool_output(pool, selectors.pool_progress(pool)))
 
 
 class PoolImportView(APIView):
@@ -145,14 +149,19 @@ class PoolImportView(APIView):
     permission_classes = [IsAdmin]
     parser_classes: list[type[BaseParser]] = [JSONLinesParser]
 
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # curl calls the content of a file a form; the CSRF check would read our lines as one.
+        if request.content_type == "application/x-www-form-urlencoded":
+            request.META["CONTENT_TYPE"] = "application/x-ndjson"
+        return super().initialize_request(request, *args, **kwargs)
+
     @extend_schema(
         request={"application/x-ndjson": OpenApiTypes.STR},
         responses=ImportOutput,
     )
     def post(self, request: Request, pool_id: int) -> Response:
         pool = selectors.pool_of(pool_id)
-        lines = cast(Iterator[bytes], request.data) if request.stream else iter(())
-        report = services.import_prompts(pool, lines)
+        report = services.import_prompts(pool, _lines(request))
         return Response(
             {
                 "accepted": report.accepted,
@@ -167,6 +176,10 @@ class PoolExportView(APIView):
     """Everything collected, streamed."""
 
     permission_classes = [IsReviewer]
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        # ?format= chooses; an Accept header that names the format is not to be refused.
+        return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(
         parameters=[
@@ -185,6 +198,19 @@ class PoolExportView(APIView):
         format_ = _choice(request, "format", exports.WRITERS, "jsonl")
         labelers = _choice(request, "labelers", exports.LABELERS, "all")
         return exports.stream(pool, kind=kind, format_=format_, labelers=labelers)
+
+
+def _lines(request: Request) -> Iterator[bytes]:
+    """The body's lines; one that comes in chunks is read from the server's own stream."""
+    if request.content_type.startswith("multipart/"):
+        raise UnsupportedMediaType(request.content_type, "Send the file itself, not a form.")
+    if "Transfer-Encoding" in request.headers and request.META.get("wsgi.input_terminated"):
+        return read_lines(request.META["wsgi.input"])
+    return cast(Iterator[bytes], request.data) if request.stream else iter(())
+
+
+def _caller(request: Request) -> User:
+    return cast(User, request.user)
 
 
 def _choice(request: Request, name: str, choices: Any, default: str) -> str:

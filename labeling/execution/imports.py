@@ -6,7 +6,6 @@ so that a file can be imported again after a failure half-way, and adds nothing 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from labeling.execution.lines import LineError, PromptLine, parse_line, text_dig
 from labeling.models import Completion, Demonstration, Pool, Prompt
 
 BATCH_LINES = 200
+BATCH_CHARACTERS = 4_000_000
 MAX_REPORTED_ERRORS = 1000
 
 
@@ -43,7 +43,7 @@ def import_prompts(pool: Pool, lines: Iterable[bytes]) -> ImportReport:
     """
     report = ImportReport()
     good = _parsed_lines(lines, report)
-    while batch := list(itertools.islice(good, BATCH_LINES)):
+    for batch in _batches(good):
         with transaction.atomic():
             # One import of a pool at a time: two of the same file would otherwise race to insert.
             locked = Pool.objects.select_for_update(no_key=True).get(pk=pool.pk)
@@ -61,6 +61,20 @@ def _parsed_lines(lines: Iterable[bytes], report: ImportReport) -> Iterator[Prom
             yield parse_line(number, content)
         except LineError as error:
             report.reject(number, error.code, error.message)
+
+
+def _batches(lines: Iterator[PromptLine]) -> Iterator[list[PromptLine]]:
+    """At most so many lines, and so much text, as fit in memory and a short transaction."""
+    batch: list[PromptLine] = []
+    size = 0
+    for line in lines:
+        batch.append(line)
+        size += line.size
+        if len(batch) == BATCH_LINES or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 class _Batch:

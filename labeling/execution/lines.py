@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ FIELDS = {
     "reference",
 }
 MAX_MESSAGES = 200
-MAX_LINE_BYTES = 64 * 2**20
+MAX_LINE_BYTES = 16 * 2**20
+# A name this like a field's is a slip of the pen; any other is somebody's own column.
+SLIP_LIKENESS = 0.8
 MAX_LABEL_CHARACTERS = {"use_case": 100, "source": 200, "author": 200}
 
 
@@ -49,6 +52,12 @@ class PromptLine:
     @property
     def digest(self) -> str:
         return text_digest(json.dumps(self.messages, sort_keys=True))
+
+    @property
+    def size(self) -> int:
+        """Characters of all its texts."""
+        turns = sum(len(turn["content"]) for turn in self.messages)
+        return turns + sum(map(len, self.texts)) + len(self.reference or "")
 
     @property
     def texts(self) -> list[str]:
@@ -86,6 +95,10 @@ def parse_line(number: int, raw: bytes) -> PromptLine:
 
 
 def _parsed_object(raw: bytes) -> dict[str, Any]:
+    if len(raw) >= MAX_LINE_BYTES:
+        raise LineError("line_too_long", f"longer than {MAX_LINE_BYTES >> 20} MB")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise LineError("not_utf8", "the file is UTF-16: save it as UTF-8")
     try:
         row = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -98,12 +111,23 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(row, dict):
         raise LineError("wrong_type", f"a line must be a JSON object, not {_type_name(row)}")
+    _check_slips(row)
     return row
+
+
+def _check_slips(row: dict[str, Any]) -> None:
+    """Columns of one's own are let pass; a misspelt field would be lost without a word."""
+    for name in row.keys() - FIELDS:
+        meant = difflib.get_close_matches(name, FIELDS - row.keys(), 1, SLIP_LIKENESS)
+        if meant:
+            raise LineError("unknown_field", f"“{name[:40]}” is no field; write “{meant[0]}”")
 
 
 def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
     prompt, messages = row.get("prompt"), row.get("messages")
     if prompt is None and messages is None:
+        if "prompt" in row or "messages" in row:
+            raise LineError("missing_prompt", "the prompt is null")
         hint = ", ".join(sorted(map(str, row))[:8]) or "nothing"
         raise LineError("missing_prompt", f"needs “prompt” or “messages”; the line has {hint}")
     if prompt is not None and messages is not None:

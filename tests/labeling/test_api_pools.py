@@ -78,6 +78,46 @@ def test_import_takes_a_body_larger_than_a_request_may_be_held(cast, make_pool, 
     assert cast.ada.post(f"pools/{pool.pk}/import/", body).json()["accepted"] == 100
 
 
+def test_import_reads_a_body_that_comes_in_chunks(cast, live_server, make_pool):
+    import httpx
+
+    pool = make_pool(tasks=0)
+    address = f"{live_server.url}/api/v1/pools/{pool.pk}/import/"
+    headers = {"Authorization": f"Bearer {cast.ada.token}"}
+    other = httpx.post(address.replace("/import", ""), content=iter([b"{}"]), headers=headers)
+    assert (other.status_code, error_code(other)) == (411, "length_required")
+    packed = httpx.post(address, content=b"x", headers=headers | {"Content-Encoding": "gzip"})
+    assert (packed.status_code, error_code(packed)) == (415, "unsupported_encoding")
+
+
+def test_import_by_session_takes_what_curl_calls_a_form(cast, make_pool):
+    pool = make_pool(tasks=0)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(cast.ada.user)
+    client.get("/")
+    token = client.get("/admin/").cookies["csrftoken"].value
+    path, form = f"/api/v1/pools/{pool.pk}/import/", "application/x-www-form-urlencoded"
+    assert client.post(path, b'{"prompt": "x"}', content_type=form).status_code == 403
+    answer = client.post(
+        path, b'{"prompt": "x"}', content_type=form, headers={"X-CSRFToken": token}
+    )
+    assert answer.json()["accepted"] == 1
+    multipart = cast.ada.http.post(
+        path, {"file": io.BytesIO(b"x")}, headers={"Authorization": f"Bearer {cast.ada.token}"}
+    )
+    assert multipart.status_code == 415
+
+
+def test_an_export_can_be_asked_for_by_its_media_type(cast, ranked):
+    for format_, media_type in {"csv": "text/csv", "parquet": "application/x-parquet"}.items():
+        answer = cast.rob.http.get(
+            f"/api/v1/pools/{ranked.pk}/export/",
+            {"format": format_},
+            headers={"Authorization": f"Bearer {cast.rob.token}", "Accept": media_type},
+        )
+        assert answer.status_code == 200
+
+
 @pytest.fixture
 def ranked(cast, make_pool):
     pool = make_pool(tasks=2, name="ranked", overlap=2)
@@ -212,6 +252,7 @@ def test_without_a_valid_token_nothing_answers(cast, pool):
     "body",
     [
         "{",
+        '{"temperature": 1e400}',
         "[" * 5000 + "]" * 5000,
         '{"name": "a\\u0000b"}',
         '{"name": "\\ud800"}',
@@ -224,6 +265,41 @@ def test_hostile_json_is_a_coded_400(cast, body):
     answer = cast.ada.post("pools/", body)
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"code", "message", "data"}
+
+
+def test_json_in_a_slow_codec_is_refused(cast):
+    body = b'{"name":"' + b"a" * 300_000 + b'"}-' + b"a" * 300_000
+    answer = cast.ada.http.post(
+        "/api/v1/pools/",
+        body,
+        content_type="application/json; charset=punycode",
+        headers={"Authorization": f"Bearer {cast.ada.token}"},
+    )
+    assert (answer.status_code, error_code(answer)) == (400, "parse_error")
+
+
+def test_a_body_too_large_says_so(cast, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    answer = cast.ada.post("pools/", {"name": "x" * 2000})
+    assert (answer.status_code, error_code(answer)) == (413, "too_large")
+
+
+@pytest.mark.parametrize("path", ["pools", "nothing/", "pools/-1/", "assignments/1/submit/"])
+def test_an_address_that_is_none_has_an_error_body(cast, path):
+    answer = cast.ada.post(path)
+    assert (answer.status_code, error_code(answer)) == (404, "not_found")
+
+
+def test_a_nul_in_a_query_is_a_400(cast):
+    answer = cast.ada.http.get("/api/v1/runs/?after=%00")
+    assert (answer.status_code, error_code(answer)) == (400, "bad_request")
+
+
+def test_an_id_wins_over_a_name_that_looks_like_it(cast, make_pool):
+    first = make_pool(tasks=1, name="first")
+    make_pool(tasks=1, name=str(first.pk))
+    task = cast.ben.post("assignments/next/", {"pool": first.pk}).json()
+    assert task["pool"] == "first"
 
 
 def test_what_is_not_there_has_an_error_body(cast):

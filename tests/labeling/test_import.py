@@ -29,6 +29,11 @@ def reject_code(row) -> str:
         (b"[]", "wrong_type"),
         (b'"text"', "wrong_type"),
         ({"text": "hello"}, "missing_prompt"),
+        ({"prompt": None}, "missing_prompt"),
+        ('{"prompt": "x"}'.encode("utf-16"), "not_utf8"),
+        (b'{"prompt": "' + b"x" * 2**24 + b'"}', "line_too_long"),
+        ({"prompt": "x", "completion": [{"text": "y"}] * 4}, "unknown_field"),
+        ({"prompt": "x", "refrence": "y"}, "unknown_field"),
         ({"prompt": "x", "messages": [{"role": "user", "content": "x"}]}, "ambiguous_prompt"),
         ({"prompt": ""}, "empty_text"),
         ({"prompt": " \n\t"}, "empty_text"),
@@ -110,6 +115,26 @@ def test_a_reference_becomes_a_demonstration(make_pool):
     pool = make_pool(tasks=0)
     services.import_prompts(pool, as_lines(line("one", reference="as it should be")))
     assert Demonstration.objects.get().text == "as it should be"
+
+
+@pytest.mark.django_db
+def test_columns_of_ones_own_are_let_pass(make_pool):
+    pool = make_pool(tasks=0)
+    row = line("one") | {"dataset": "mine", "judge_score": 0.5}
+    row["completions"][0]["judge_score"] = 1
+    assert services.import_prompts(pool, as_lines(row)).accepted == 1
+
+
+def test_batches_are_bounded_in_text_as_well_as_in_lines():
+    from labeling.execution.imports import BATCH_CHARACTERS, _batches
+
+    def parsed(count, size):
+        row = as_lines({"prompt": "x" * size})[0]
+        return [parse_line(n, row) for n in range(count)]
+
+    assert [len(b) for b in _batches(iter(parsed(450, 10)))] == [200, 200, 50]
+    large = BATCH_CHARACTERS // 8
+    assert [len(b) for b in _batches(iter(parsed(18, large)))] == [8, 8, 2]
 
 
 @pytest.mark.django_db

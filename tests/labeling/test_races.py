@@ -93,6 +93,29 @@ def test_a_double_click_stores_one_ranking(crowd):
     assert Ranking.objects.count() == 1
 
 
+def test_one_submission_id_on_two_assignments_at_once_is_one_ranking(crowd):
+    import uuid
+
+    pool, people = crowd
+    other = services.create_pool(name="other")
+    services.import_prompts(other, as_lines(line("elsewhere")))
+    held = [services.lease_next(people[0], pool=p) for p in (pool, other)]
+    submission_id = uuid.uuid4()
+
+    def act(assignment):
+        ranks = dict(zip("ABCD", [1, 2, 3, 4], strict=True))
+        try:
+            services.submit_ranking(
+                people[0], assignment.pk, lease_token=assignment.lease_token,
+                submission_id=submission_id, ranks=ranks,
+            )  # fmt: skip
+        except LabelingError as error:
+            return error.code
+        return "stored"
+
+    assert sorted(in_threads(act, held)) == ["stored", "submission_conflict"]
+
+
 def test_next_and_submit_of_one_labeler_at_once_do_not_block_each_other(crowd):
     import uuid
 

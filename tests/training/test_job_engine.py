@@ -104,6 +104,33 @@ def test_a_heartbeat_brings_the_wish_to_cancel(run):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_many_clicks_on_promote_open_one_round(prompts_pool):
+    from labeling.models import Round
+    from training.errors import NotPromotable
+    from training.models import ModelVersion
+
+    base = services.ensure_first_policy()
+    tuned = ModelVersion.objects.create(
+        name="ppo-1", kind="policy", digest="d" * 64, parent=base, round=base.round
+    )
+    barrier = threading.Barrier(6)
+
+    def click(_) -> bool:
+        barrier.wait()
+        try:
+            services.promote_model(None, tuned)
+        except NotPromotable:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sorted(threads.map(click, range(6))) == [False] * 5 + [True]
+    assert Round.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_many_workers_claim_each_run_once(prompts_pool):
     runs = [services.start_run(None, kind="sample", pool=prompts_pool, seed=n) for n in range(8)]
     barrier = threading.Barrier(6)

@@ -46,6 +46,8 @@ def test_a_run_is_queued_with_all_its_parameters(cast, ranked):
         ({"kind": "reward", "params": {"epoch": 1}}, 400, "run_refused", "params.epoch"),
         ({"kind": "reward", "params": {"epochs": "many"}}, 400, "run_refused", "params.epochs"),
         ({"kind": "reward", "params": {"epochs": 0}}, 400, "run_refused", "params.epochs"),
+        ({"kind": "reward", "params": {"epochs": 10**400}}, 400, "run_refused", "params.epochs"),
+        ({"kind": "reward", "pool": "9" * 5000}, 400, "invalid", "pool"),
         ({"kind": "rejection", "params": {"n": 1}}, 400, "run_refused", "params.n"),
         ({"kind": "ppo", "params": {"minibatch_size": 65}}, 400, "run_refused", "minibatch_size"),
         ({"kind": "reward", "params": []}, 400, "invalid", "params"),

@@ -81,6 +81,6 @@ class ModelPromoteView(APIView):
 
     @extend_schema(request=None, responses=PromotionOutput)
     def post(self, request: Request, model_id: int) -> Response:
-        model = selectors.model_named(model_id)
+        model = selectors.model_of(model_id)
         promotion = services.promote_model(cast(User, request.user), model)
         return Response({"model": model.pk, "round": promotion.round_id})

@@ -25,9 +25,11 @@ class RunInput(serializers.Serializer[Any]):
     """``pool``, ``model`` and ``reward_model`` are ids or names."""
 
     kind = serializers.CharField()
-    pool = serializers.CharField(required=False, allow_null=True, default=None)
-    model = serializers.CharField(required=False, allow_null=True, default=None)
-    reward_model = serializers.CharField(required=False, allow_null=True, default=None)
+    pool = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
+    model = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
+    reward_model = serializers.CharField(
+        max_length=200, required=False, allow_null=True, default=None
+    )
     params = serializers.DictField(required=False, default=dict)
     labelers = serializers.ChoiceField(
         ["auto", *Run.Labelers.values], required=False, default="auto"

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 from training.jobs.errors import SpecError
 
+# Of a wrong value, so many characters are repeated in the refusal.
+MAX_SHOWN = 40
+
 
 def bounded(default: float | None, low: float, high: float) -> typing.Any:
     """A dataclass field whose value must lie in [``low``, ``high``]."""
@@ -146,6 +149,11 @@ def parse_params(kind: str, given: Mapping[str, object]) -> Params:
     return params
 
 
+def _is_infinite(value: float) -> bool:
+    # A whole number may be too large to be a float at all; its bounds will tell.
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _checked(spec: dataclasses.Field[typing.Any], hint: object, value: object) -> object:
     where = f"params.{spec.name}"
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -153,13 +161,14 @@ def _checked(spec: dataclasses.Field[typing.Any], hint: object, value: object) -
         if types.NoneType in options:
             return None
         raise SpecError(where, "must not be null")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SpecError(where, f"must be a finite number, not {value!r}")
-    if int in options:
-        if value != int(value):
-            raise SpecError(where, f"must be a whole number, not {value!r}")
-        value = int(value)
+    shown = repr(value)[:MAX_SHOWN]
+    if isinstance(value, bool) or not isinstance(value, int | float) or _is_infinite(value):
+        raise SpecError(where, f"must be a finite number, not {shown}")
     low, high = spec.metadata["low"], spec.metadata["high"]
     if not low <= value <= high:
-        raise SpecError(where, f"must lie in {low:g}..{high:g}, not {value!r}")
-    return value
+        raise SpecError(where, f"must lie in {low:g}..{high:g}, not {shown}")
+    if int not in options:
+        return value
+    if value != int(value):
+        raise SpecError(where, f"must be a whole number, not {shown}")
+    return int(value)

@@ -18,7 +18,8 @@ from django.core.management.base import BaseCommand, CommandError
 from training.jobs.launch import guarded
 from training.management.first_start import prepare
 
-WEB_THREADS = 8
+# A thread is held by each body that arrives slowly and each export that is read slowly.
+WEB_THREADS = 32
 # What a worker needs beyond its trainer's time to write a checkpoint.
 SPARE_SECONDS = 30
 RESTART_SECONDS = 5.0
@@ -97,9 +98,9 @@ def _check_free(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise CommandError(
-                f"{host}:{port} cannot be used: {error.strerror}. Choose another with PORT."
+                f"{host}:{port} cannot be used: {error}. Choose another with PORT."
             ) from error
 
 
