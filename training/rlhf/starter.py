@@ -1,6 +1,6 @@
 """The starter model: trained from scratch, on a CPU, on text that the starter world composes.
 
-    python -m training.rlhf.starter train --out training/starter [--steps 3000] [--seed 1]
+    python -m training.rlhf.starter train --out training/starter [--steps 1600] [--seed 1]
     python -m training.rlhf.starter measure --model training/starter/sft [--prompts 200]
 
 ``train`` makes ``base`` (language modelling over good and flawed answers alike) and from it ``sft``
@@ -334,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train base and SFT model from scratch")
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--steps", type=int, default=3000, help="of both stages together")
+    training.add_argument("--steps", type=int, default=1600, help="of both stages together")
     training.add_argument("--seed", type=int, default=1)
     measuring = commands.add_parser("measure", help="write a model's gold figures into its card")
     measuring.add_argument("--model", type=Path, required=True)
