@@ -68,7 +68,9 @@ class PpoParams:
     epochs: int = bounded(1, 1, 64)
     learning_rate: float | None = bounded(None, 1e-9, 1.0)
     value_learning_rate: float | None = bounded(None, 1e-9, 1.0)
-    kl_coef: float = bounded(0.05, 0.0, 100.0)
+    # Above the papers' 0.02: a reward model of a few hundred comparisons is soon exploited. With
+    # 0.05 the starter model spent 4.5 nats in 20 steps, with 0.2 (and a lower rate) 1.6.
+    kl_coef: float = bounded(0.2, 0.0, 100.0)
     kl_budget: float | None = bounded(None, 1e-6, 1e6)
     clip_range: float = bounded(0.2, 0.0, 10.0)
     value_clip_range: float = bounded(0.2, 0.0, 100.0)
