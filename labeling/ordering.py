@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from labeling.errors import MissingCompletion, RankOutOfRange, UnknownAlias
+from labeling.errors import InvalidRubric, MissingCompletion, RankOutOfRange, UnknownAlias
 
 MIN_COMPLETIONS = 4
 MAX_COMPLETIONS = 9
@@ -34,9 +34,7 @@ def check_ranks(ranks: Mapping[str, object], aliases: Collection[str]) -> dict[s
     Raises:
         UnknownAlias, MissingCompletion, RankOutOfRange: with the aliases at fault in ``data``.
     """
-    unknown = sorted(set(ranks) - set(aliases))
-    if unknown:
-        raise UnknownAlias(aliases=unknown, expected=sorted(aliases))
+    _check_aliases(ranks, aliases)
     missing = sorted(set(aliases) - set(ranks))
     if missing:
         raise MissingCompletion(aliases=missing)
@@ -45,6 +43,48 @@ def check_ranks(ranks: Mapping[str, object], aliases: Collection[str]) -> dict[s
     if outside:
         raise RankOutOfRange(aliases=outside, low=1, high=len(aliases))
     return checked
+
+
+def check_ratings(
+    ratings: Mapping[str, object], aliases: Collection[str], *, low: int, high: int
+) -> dict[str, int]:
+    """The ratings, known to be whole numbers in ``low..high``; not every alias needs one.
+
+    Raises:
+        UnknownAlias, InvalidRubric: with the aliases at fault in ``data``.
+    """
+    _check_aliases(ratings, aliases)
+    checked = {a: r for a, r in ratings.items() if type(r) is int and low <= r <= high}
+    wrong = sorted(set(ratings) - set(checked))
+    if wrong:
+        raise InvalidRubric(f"A rating must be a whole number {low}..{high}.", aliases=wrong)
+    return checked
+
+
+def check_flags(
+    flags: Mapping[str, object], aliases: Collection[str], *, known: Collection[str]
+) -> dict[str, list[str]]:
+    """The flags of each alias, known to be of the rubric; sorted, each once.
+
+    Raises:
+        UnknownAlias, InvalidRubric: with the aliases at fault in ``data``.
+    """
+    _check_aliases(flags, aliases)
+    checked: dict[str, list[str]] = {}
+    for alias, names in flags.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InvalidRubric("Flags must be a list of names.", aliases=[alias])
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise InvalidRubric(f"Unknown flag {unknown[0]!r}.", aliases=[alias], flags=unknown)
+        checked[alias] = sorted(set(names))
+    return checked
+
+
+def _check_aliases(given: Mapping[str, object], aliases: Collection[str]) -> None:
+    unknown = sorted(set(given) - set(aliases))
+    if unknown:
+        raise UnknownAlias(aliases=unknown, expected=sorted(aliases))
 
 
 def comparisons(rank_of: Mapping[int, int]) -> list[Comparison]:

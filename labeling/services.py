@@ -6,7 +6,8 @@ import hashlib
 import json
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
@@ -18,12 +19,10 @@ from labeling.errors import (
     AssignmentClosed,
     ForeignLease,
     InvalidInput,
-    InvalidRubric,
     LeaseExpired,
     NameTaken,
     NotFound,
     SubmissionConflict,
-    UnknownAlias,
 )
 from labeling.execution import ImportReport, import_prompts
 from labeling.models import (
@@ -53,6 +52,7 @@ __all__ = [
     "save_draft",
     "skip_assignment",
     "submit_ranking",
+    "temporary_token",
 ]
 
 TOKEN_PREFIX = "podium_"  # noqa: S105  (a prefix, not a secret)
@@ -142,6 +142,16 @@ def issue_token(user: User, *, name: str) -> str:
     plain = TOKEN_PREFIX + secrets.token_urlsafe(32)
     ApiToken.objects.create(user=user, name=name, digest=token_digest(plain))
     return plain
+
+
+@contextmanager
+def temporary_token(user: User, *, name: str) -> Iterator[str]:
+    """A token that is revoked when the work is done, or has failed."""
+    plain = issue_token(user, name=name)
+    try:
+        yield plain
+    finally:
+        revoke_token(ApiToken.objects.get(digest=token_digest(plain)))
 
 
 def revoke_token(token: ApiToken) -> bool:
@@ -383,54 +393,24 @@ def _check_note(note: object) -> None:
 
 def _ranked_items(assignment: Assignment, body: Mapping[str, Any]) -> list[RankedItem]:
     number_of = assignment.number_of_alias
-    ranks = ordering.check_ranks(body["ranks"], number_of.keys())
     rubric = assignment.task.prompt.pool.rubric
-    quality = _checked_ratings(body["ratings"], number_of, rubric)
-    flags = _checked_flags(body["flags"], number_of, rubric)
+    quality = rubric["quality"]
+    known_flags = {flag["name"] for flag in rubric["flags"]}
+    ranks = ordering.check_ranks(body["ranks"], number_of)
+    ratings = ordering.check_ratings(
+        body["ratings"], number_of, low=quality["low"], high=quality["high"]
+    )
+    flags = ordering.check_flags(body["flags"], number_of, known=known_flags)
     completion_of = dict(assignment.task.completions.values_list("number", "id"))
     return [
         RankedItem(
             completion_id=completion_of[number],
             rank=ranks[alias],
-            quality=quality.get(alias),
+            quality=ratings.get(alias),
             flags=flags.get(alias, []),
         )
         for alias, number in number_of.items()
     ]
-
-
-def _checked_ratings(
-    ratings: Mapping[str, object], number_of: Mapping[str, int], rubric: Mapping[str, Any]
-) -> dict[str, int]:
-    _check_aliases(ratings, number_of)
-    low, high = rubric["quality"]["low"], rubric["quality"]["high"]
-    checked = {a: r for a, r in ratings.items() if type(r) is int and low <= r <= high}
-    wrong = sorted(set(ratings) - set(checked))
-    if wrong:
-        raise InvalidRubric(f"a rating must be a whole number {low}..{high}", aliases=wrong)
-    return checked
-
-
-def _checked_flags(
-    flags: Mapping[str, object], number_of: Mapping[str, int], rubric: Mapping[str, Any]
-) -> dict[str, list[str]]:
-    _check_aliases(flags, number_of)
-    known = {flag["name"] for flag in rubric["flags"]}
-    checked: dict[str, list[str]] = {}
-    for alias, names in flags.items():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InvalidRubric("flags must be a list of names", aliases=[alias])
-        unknown = sorted(set(names) - known)
-        if unknown:
-            raise InvalidRubric(f"unknown flag {unknown[0]!r}", aliases=[alias], flags=unknown)
-        checked[alias] = sorted(set(names))
-    return checked
-
-
-def _check_aliases(given: Mapping[str, object], number_of: Mapping[str, int]) -> None:
-    unknown = sorted(set(given) - set(number_of))
-    if unknown:
-        raise UnknownAlias(aliases=unknown, expected=sorted(number_of))
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from labeling.models import ApiToken, User
-from labeling.services import create_user, issue_token, revoke_token, token_digest
+from labeling.models import User
+from labeling.services import create_user, temporary_token
 from training.management.client import ApiClient, ApiError, default_url
 from training.management.first_start import STARTER_POOL
 
@@ -72,14 +72,14 @@ class Command(BaseCommand):
         if options["rounds"] < 1:
             raise CommandError("--rounds must be at least 1")
         options["params"] = _params(options["param"])
-        token = _operator_token()
         try:
-            with ApiClient(options["url"] or default_url(), token) as api:
+            with (
+                temporary_token(_operator(), name="loop") as token,
+                ApiClient(options["url"] or default_url(), token) as api,
+            ):
                 self._go_round(api, options)
         except ApiError as error:
             raise CommandError(str(error)) from error
-        finally:
-            revoke_token(ApiToken.objects.get(digest=token_digest(token)))
 
     def _go_round(self, api: ApiClient, options: dict[str, Any]) -> None:
         pool = _pool_id(api, options["pool"])
@@ -203,11 +203,10 @@ def _params(given: list[str]) -> dict[str, dict[str, float]]:
     return params
 
 
-def _operator_token() -> str:
-    """Of an admin account of the command's own, which has no password."""
+def _operator() -> User:
+    """An admin account of the command's own, which has no password."""
     user = User.objects.filter(username=OPERATOR).first()
-    user = user or create_user(username=OPERATOR, password=None, role="admin")
-    return issue_token(user, name="loop")
+    return user or create_user(username=OPERATOR, password=None, role="admin")
 
 
 def _pool_id(api: ApiClient, name_or_id: str) -> int:

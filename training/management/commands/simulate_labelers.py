@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import User
-from labeling.services import create_user, issue_token
+from labeling.services import create_user, temporary_token
 from training.jobs.world import SimulatedLabeler
+from training.management.client import default_url
 from training.management.simulation import Client, Outcome, SimulationError, Worker, simulate
 
 PROGRESS_EVERY = 25
@@ -50,13 +51,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: object, **options: Any) -> None:
-        url = options["url"] or f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
         try:
-            with Client(url) as client:
+            with Client(options["url"] or default_url()) as client, ExitStack() as stack:
                 client.check()
                 outcome = simulate(
                     client,
-                    self._workers(options),
+                    self._workers(options, stack),
                     pool=options["pool"],
                     rankings=options["rankings"],
                     concurrency=options["concurrency"],
@@ -66,13 +66,16 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self._conclude(outcome, options["rankings"])
 
-    def _workers(self, options: dict[str, Any]) -> list[Worker]:
+    def _workers(self, options: dict[str, Any], stack: ExitStack) -> list[Worker]:
+        """``stack`` revokes the tokens that are issued here when the work is done."""
         count, seed = options["labelers"], options["seed"]
         tokens = _tokens_in(options["token_file"], count) if options["token_file"] else None
         return [
             Worker(
                 SimulatedLabeler(seed=seed * LABELERS_PER_SEED + number, noise=options["noise"]),
-                tokens[number - 1] if tokens else _own_token(f"simulated-{seed}-{number}"),
+                tokens[number - 1]
+                if tokens
+                else stack.enter_context(_own_token(f"simulated-{seed}-{number}")),
             )
             for number in range(1, count + 1)
         ]
@@ -94,14 +97,14 @@ class Command(BaseCommand):
         )
 
 
-def _own_token(username: str) -> str:
+def _own_token(username: str) -> AbstractContextManager[str]:
     """A token of the simulated labeler of that name, who is made when new."""
     user = User.objects.filter(username=username).first()
     if user is None:
         user = create_user(username=username, password=None, role="labeler", is_simulated=True)
     if not user.is_simulated:
         raise CommandError(f"{username} is a person's account; choose another --seed")
-    return issue_token(user, name="simulate_labelers")
+    return temporary_token(user, name="simulate_labelers")
 
 
 def _tokens_in(path: Path, count: int) -> list[str]:
