@@ -22,11 +22,6 @@ class NotFound(LabelingError):
     message = "There is no such thing, or it is not yours."
 
 
-class Forbidden(LabelingError):
-    code = "forbidden"
-    message = "Your role does not allow this."
-
-
 class InvalidInput(LabelingError):
     code = "invalid"
     message = "A field has a value that cannot be used."

@@ -17,7 +17,6 @@ from labeling import errors
 # The other application adds its refusals when it starts; what is not listed is a 400.
 STATUS_OF: dict[type[errors.LabelingError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.ForeignLease: HTTPStatus.CONFLICT,
     errors.LeaseExpired: HTTPStatus.CONFLICT,
     errors.AssignmentClosed: HTTPStatus.CONFLICT,

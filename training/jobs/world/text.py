@@ -103,13 +103,6 @@ def ends(text: str) -> bool:
     return text.rstrip().endswith((".", "!", "?", "]", '."', '!"', "…"))
 
 
-def listed(items: Sequence[str]) -> str:
-    """``a, b and c``."""
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
 def capital(text: str) -> str:
     """``text`` with its first letter in upper case, the rest as it is."""
     return text[:1].upper() + text[1:]
