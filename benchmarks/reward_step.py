@@ -18,7 +18,7 @@ from trl import RewardConfig, RewardTrainer
 
 from benchmarks.timing import compare
 from training.rlhf.comparisons import Collator
-from training.rlhf.models import load_renderer
+from training.rlhf.models import load_renderer, load_reward_model
 from training.rlhf.reward import KwiseRewardTrainer
 
 PROMPT_TOKENS = 200
@@ -39,13 +39,19 @@ def measure(k: int, reach: float) -> None:
         prompt + torch.randint(10, VOCABULARY, (COMPLETION_TOKENS,)).tolist() for _ in range(k)
     ]
     pairs = [list(pair) for pair in itertools.combinations(range(k), 2)]
-    model = _model()
-    ours = _Step(KwiseRewardTrainer, model, _kwise_batch(texts, pairs))
-    peer = _Step(RewardTrainer, model, None)
+    with tempfile.TemporaryDirectory() as folder:
+        _new_model().save_pretrained(folder)
+        peers_model = LlamaForSequenceClassification.from_pretrained(folder)
+        ours = _Step(
+            KwiseRewardTrainer,
+            load_reward_model(folder, frozen=False),
+            _kwise_batch(texts, pairs),
+        )
+    peer = _Step(RewardTrainer, peers_model, None)
     peer.batch = peer.trainer.data_collator(
         [{"chosen_ids": texts[w], "rejected_ids": texts[l]} for w, l in pairs]  # noqa: E741
     )
-    _check_equal(model, ours, peer)
+    _check_equal(ours, peer)
     compare(f"reward_step_k{k}", reach, ours.run, peer.run)
 
 
@@ -73,12 +79,13 @@ class _Step:
         return float(loss)
 
 
-def _check_equal(model: Any, ours: _Step, peer: _Step) -> None:
+def _check_equal(ours: _Step, peer: _Step) -> None:
     gradients = []
     losses = []
     for step in (ours, peer):
         losses.append(step.run())
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        named = sorted(step.model.named_parameters())
+        gradients.append([p.grad.clone() for _, p in named if p.grad is not None])
     worst = max(
         float((a - b).norm() / b.norm().clamp(min=1e-9)) for a, b in zip(*gradients, strict=True)
     )
@@ -86,7 +93,7 @@ def _check_equal(model: Any, ours: _Step, peer: _Step) -> None:
         raise SystemExit(f"not the same step: losses {losses}, gradients differ by {worst:.2g}")
 
 
-def _model() -> LlamaForSequenceClassification:
+def _new_model() -> LlamaForSequenceClassification:
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=256, intermediate_size=1024, num_hidden_layers=6,
         num_attention_heads=8, max_position_embeddings=512, pad_token_id=0, num_labels=1,
