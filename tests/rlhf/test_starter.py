@@ -212,3 +212,10 @@ def test_the_card_of_the_committed_model_says_that_no_family_is_lost_or_solved()
     fully_right = {row[0]: row[3] for row in rows}
     assert set(FAMILIES) < set(fully_right)
     assert not {fully_right[family] for family in FAMILIES} & {"0%", "100%"}
+
+
+def test_a_model_of_another_origin_is_not_measured_into_its_folder(tmp_path):
+    (tmp_path / "podium.json").write_text('{"kind": "ppo"}')
+    with pytest.raises(SystemExit, match="no card to write into"):
+        starter.main(["measure", "--model", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["podium.json"]

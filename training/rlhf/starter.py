@@ -40,7 +40,7 @@ from transformers import (
 from training.jobs.folder import write_json
 from training.jobs.world import FLAWS, draw_tasks
 from training.jobs.world.lexicon import CITIES, DAYS, GOODS, HOBBIES, ITEMS, NAMES
-from training.rlhf.starter_card import add_figures, measure, write_record
+from training.rlhf.starter_card import add_figures, is_starter, measure, write_record
 
 PAD, BOS, END = "<pad>", "<bos>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -348,6 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure_and_tell(folder: Path, prompts: int) -> None:
+    if not is_starter(folder):
+        raise SystemExit(f"{folder} was not made by this command: it has no card to write into")
     figures = measure(folder, prompts=prompts)
     _tell(add_figures(folder, figures))
     for task, text in figures["examples"]:

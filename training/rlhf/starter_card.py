@@ -125,6 +125,12 @@ def measure(folder: Path, *, prompts: int, k: int = 4, seed: int = 4711) -> dict
     }
 
 
+def is_starter(folder: Path) -> bool:
+    """Whether ``folder`` is a stage of the starter model, whose card these figures belong into."""
+    path = folder / "podium.json"
+    return path.is_file() and json.loads(path.read_text())["kind"] in STAGE_NOTES
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """``podium.json``, the facts of how the model came about, and the card made of them."""
     write_json(folder / "podium.json", record)
