@@ -1,8 +1,8 @@
 """``python -m benchmarks.gold_gain MODEL …``: is a model better than the starter model, by gold?
 
-Each model answers the same held-out prompts of the starter world, four times each at temperature 1,
-with the same seeds. Printed is the mean gold score and the paired gain over the starter model, with a
-95 % interval over prompts. Gold is what simulated labelers rank by; training never reads it.
+Each model answers the same held-out prompts of the starter world, four times each at temperature
+1, with the same seeds. Printed is the mean gold score and the paired gain over the starter model,
+with a 95 % interval over prompts. Gold is what simulated labelers rank by; training never reads it.
 """
 
 from __future__ import annotations
