@@ -1,8 +1,13 @@
 """``make bench``: every benchmark, a line a case.
 
 ``BENCH case ours=<seconds> peer=<seconds> ratio=<peer/ours> reach=<goal>`` compares with a peer in
-one run; ``BUDGET case measured limit`` holds a figure of an installation against what it may cost.
-The exit status tells whether all could be measured, never whether a figure is good.
+one run (``reward_memory``: MB); both sides are shown to do the same work before they are measured.
+``CHECK`` tells what was the same where it is not exact. ``BUDGET case measured limit`` holds a
+figure of an installation against what it may cost. The exit status tells whether all could be
+measured, never whether a figure is good.
+
+Longer ones are commands of their own: ``benchmarks.methods``, ``benchmarks.real_comparisons``,
+``benchmarks.killed``, ``benchmarks.gold_gain``, ``benchmarks.gpu``.
 """
 
 from __future__ import annotations
@@ -10,7 +15,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("benchmarks.sampling", "benchmarks.reward_step", "benchmarks.budgets")
+MODULES = (
+    "benchmarks.reward_step",
+    "benchmarks.dpo_step",
+    "benchmarks.reward_memory",
+    "benchmarks.ppo_step",
+    "benchmarks.sampling",
+    "benchmarks.budgets",
+)
 
 
 def main() -> int:

@@ -209,6 +209,7 @@ ARTIFACTS_DIR = Path(env.text("ARTIFACTS_DIR", str(DATA_DIR / "artifacts"))).res
 REDIS_URL = env.text("REDIS_URL")
 # How a trainer is started; "accelerate launch --num_processes 8 -m" for several GPUs.
 TRAINER_LAUNCH = env.text("TRAINER_LAUNCH")
+PTX_CORPUS = env.text("PODIUM_PTX_CORPUS")
 RUN_LEASE_SECONDS = env.integer("RUN_LEASE_SECONDS", 60)
 RUN_MAX_ATTEMPTS = env.integer("RUN_MAX_ATTEMPTS", 3)
 # A stopped trainer finishes its step and writes a checkpoint; after this it is killed.

@@ -252,9 +252,16 @@ def comparison_rows(rankings: QuerySet[Ranking]) -> Iterator[dict[str, Any]]:
             }
 
 
-def demonstration_rows(pool: Pool | None = None, labelers: str = "all") -> Iterator[dict[str, Any]]:
-    """One row a demonstration; imported ones count as written by people."""
+def demonstration_rows(
+    pool: Pool | None = None, labelers: str = "all", *, for_training: bool = False
+) -> Iterator[dict[str, Any]]:
+    """One row a demonstration; imported ones count as written by people.
+
+    ``for_training`` leaves out what labelers of the held-out group wrote.
+    """
     rows = Demonstration.objects.select_related("prompt__pool", "author")
+    if for_training:
+        rows = rows.exclude(author__labeler_group=User.LabelerGroup.HELD_OUT)
     if pool is not None:
         rows = rows.filter(prompt__pool=pool)
     if labelers == "simulated":

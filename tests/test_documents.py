@@ -1,10 +1,13 @@
 """The documents say what is so: commands exist, links lead somewhere, settings are read."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 from django.core.management import get_commands
+
+from training.jobs.params import PARAMS_OF_KIND
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -43,3 +46,11 @@ def test_the_loop_of_the_readme_takes_its_options():
         known = set(command.create_parser("manage.py", name)._option_string_actions)
         given = set(re.findall(r"--[a-z-]+", arguments))
         assert given <= known, (name, given - known)
+
+
+@pytest.mark.parametrize("kind", sorted(PARAMS_OF_KIND))
+def test_every_parameter_is_explained(kind):
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`(\w+)`", guide))
+    names = {field.name for field in dataclasses.fields(PARAMS_OF_KIND[kind])}
+    assert names <= explained, names - explained

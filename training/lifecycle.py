@@ -92,12 +92,15 @@ def _figures(event: Event) -> dict[str, Any]:
 
 
 def succeed(run: Run, metrics: Mapping[str, Any], made: ModelVersion | None = None) -> None:
-    """Raises RunFenced; call it in the transaction that publishes what the run made."""
+    """The result's metrics replace those of the events, which remain with the events.
+
+    Raises RunFenced; call it in the transaction that publishes what the run made.
+    """
     _fenced_update(
         run,
         state=Run.State.SUCCEEDED,
         progress=1.0,
-        metrics={**run.metrics, **metrics},
+        metrics=dict(metrics),
         made=made,
         finished_at=Now(),
         **UNLEASED,

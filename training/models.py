@@ -102,6 +102,8 @@ class Run(models.Model):
         PPO = "ppo", "PPO"
         REJECTION = "rejection"
         DPO = "dpo", "DPO"
+        RLOO = "rloo", "RLOO"
+        GRPO = "grpo", "GRPO"
 
     class State(models.TextChoices):
         QUEUED = "queued"

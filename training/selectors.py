@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 
 from labeling import selectors as labeling_selectors
 from labeling.models import Comparison, Completion, Pool, Prompt, Ranking, Round, User
-from training.errors import ModelNotFound, RunNotFound
+from training.errors import ModelNotFound, NoTrainingData, RunNotFound
 from training.models import ModelVersion, Promotion, Run
 
 Row = dict[str, Any]
@@ -72,6 +75,23 @@ def lineages() -> dict[int, list[int]]:
 # --- training data --------------------------------------------------------------------------------
 
 
+def rows_of(run: Run, name: str) -> Iterator[Row]:
+    """What a run reads under the name of one of its data files (``training.jobs.spec.data_of``)."""
+    if name == "comparisons":
+        measured = run.kind == Run.Kind.REWARD
+        return comparison_groups(run.pool, run.labelers, with_held_out=measured)
+    if name == "completions":
+        return past_completions(run.pool)
+    if name == "ptx":
+        return pretraining_rows(run.pool)
+    if name == "demonstrations":
+        return demonstrations(run.pool, run.labelers if run.kind == Run.Kind.SFT else "auto")
+    if run.kind == Run.Kind.SAMPLE:
+        assert run.pool is not None
+        return prompts_to_sample(run.pool, run.round)
+    return prompts(run.pool)
+
+
 def training_rankings(pool: Pool | None, labelers: str) -> QuerySet[Ranking]:
     """Counted rankings of the training group; the held-out group never trains a model."""
     rankings = labeling_selectors.counted_rankings(pool, labelers)
@@ -86,15 +106,20 @@ def preferences(pool: Pool | None, labelers: str) -> QuerySet[Comparison]:
     )
 
 
-def comparison_groups(pool: Pool | None, labelers: str) -> Iterator[Row]:
+def comparison_groups(
+    pool: Pool | None, labelers: str, *, with_held_out: bool = False
+) -> Iterator[Row]:
     """One row a task: its K completions, and the pairs of each of its rankings.
 
-    Ties are dropped, and pairs of equal texts, which no model can tell apart.
+    Ties are only counted; pairs of equal texts, which no model can tell apart, are left for the
+    trainer to drop and count. ``with_held_out``
+    adds the rankings of held-out labelers, marked as such: a reward model is measured on them.
     """
+    wanted = labeling_selectors.counted_rankings if with_held_out else training_rankings
     rankings = (
-        training_rankings(pool, labelers)
+        wanted(pool, labelers)
         .order_by("task_id", "id")
-        .select_related("task__prompt")
+        .select_related("task__prompt", "labeler")
         .prefetch_related(
             "comparisons",
             Prefetch("task__completions", Completion.objects.order_by("number")),
@@ -104,27 +129,28 @@ def comparison_groups(pool: Pool | None, labelers: str) -> Iterator[Row]:
         rankings.iterator(chunk_size=200), key=lambda ranking: ranking.task
     ):
         completions = list(task.completions.all())
-        rows = [_ranking_row(ranking, completions) for ranking in group]
-        rows = [row for row in rows if row["pairs"]]
-        if rows:
-            yield {
-                **prompt_row(task.prompt),
-                "completions": [_completion_row(completion) for completion in completions],
-                "rankings": rows,
-            }
+        yield {
+            **prompt_row(task.prompt),
+            "completions": [_completion_row(completion) for completion in completions],
+            "rankings": [_ranking_row(ranking, completions) for ranking in group],
+        }
 
 
 def _ranking_row(ranking: Ranking, completions: list[Completion]) -> Row:
     index_of = {completion.pk: index for index, completion in enumerate(completions)}
-    pairs = []
+    pairs, ties = [], 0
     for pair in ranking.comparisons.all():
         a, b = index_of[pair.a_id], index_of[pair.b_id]
-        if (
-            pair.preferred != Comparison.Preferred.TIE
-            and completions[a].text != completions[b].text
-        ):
+        if pair.preferred == Comparison.Preferred.TIE:
+            ties += 1
+        else:
             pairs.append([a, b] if pair.preferred == Comparison.Preferred.A else [b, a])
-    return {"labeler": str(ranking.labeler_id), "pairs": pairs}
+    return {
+        "labeler": str(ranking.labeler_id),
+        "held_out": ranking.labeler.labeler_group == User.LabelerGroup.HELD_OUT,
+        "pairs": pairs,
+        "ties": ties,
+    }
 
 
 def _completion_row(completion: Completion) -> Row:
@@ -135,14 +161,44 @@ def _completion_row(completion: Completion) -> Row:
     }
 
 
-def demonstrations(pool: Pool | None) -> Iterator[Row]:
-    for row in labeling_selectors.demonstration_rows(pool):
+def demonstrations(pool: Pool | None, labelers: str = "auto") -> Iterator[Row]:
+    """``auto``: people's, the imported ones included; simulated ones where there are none."""
+    if labelers == "auto":
+        by_people = next(demonstrations(pool, Run.Labelers.PEOPLE), None) is not None
+        labelers = Run.Labelers.PEOPLE if by_people else Run.Labelers.SIMULATED
+    for row in labeling_selectors.demonstration_rows(pool, labelers, for_training=True):
         yield {
             "prompt": str(row["prompt"]),
             "author": row["prompt_author"],
             "messages": row["messages"],
             "completion": row["completion"],
         }
+
+
+def past_completions(pool: Pool | None) -> Iterator[Row]:
+    """Every completion written so far for the prompts of a pool, by whatever model."""
+    written = Completion.objects.select_related("task").order_by("id")
+    of_pool = written.filter(task__prompt__pool=pool) if pool else written
+    for row in of_pool.iterator(chunk_size=500):
+        yield {"prompt": str(row.task.prompt_id), **_completion_row(row)}
+
+
+def pretraining_rows(pool: Pool | None) -> Iterator[Row]:
+    """Text whose likelihood PPO is to keep: the corpus of PODIUM_PTX_CORPUS, or else the
+    demonstrations.
+    """
+    if not settings.PTX_CORPUS:
+        yield from demonstrations(pool)
+        return
+    where = f"PODIUM_PTX_CORPUS ({settings.PTX_CORPUS})"
+    try:
+        with Path(settings.PTX_CORPUS).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    where = f"PODIUM_PTX_CORPUS ({settings.PTX_CORPUS}), line {number}"
+                    yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise NoTrainingData(f"{where}: {error}") from error
 
 
 def prompts(pool: Pool | None) -> Iterator[Row]:

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -29,8 +28,8 @@ from training.errors import (
     RunRefused,
 )
 from training.jobs.errors import SpecError
-from training.jobs.params import parse_params
-from training.jobs.spec import KINDS_WITH_REWARD_MODEL
+from training.jobs.params import Params, parse_params
+from training.jobs.spec import data_of, needs_reward_model
 from training.models import STARTER, ModelVersion, Promotion, Run
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -39,7 +38,14 @@ POOL_DEFAULTS = {
     Run.Kind.SAMPLE: ("temperature", "top_p", "max_new_tokens"),
     Run.Kind.PPO: ("max_new_tokens",),
     Run.Kind.REJECTION: ("max_new_tokens",),
+    Run.Kind.RLOO: ("max_new_tokens",),
+    Run.Kind.GRPO: ("max_new_tokens",),
 }
+
+# What labelers ranked or wrote is what these learn from.
+KINDS_OF_LABELERS = (Run.Kind.SFT, Run.Kind.REWARD, Run.Kind.DPO)
+# Data by the name of its file, where people know it by another.
+NAMES_OF_DATA = {"ptx": "demonstrations to mix in", "completions": "completions of earlier rounds"}
 
 
 @transaction.atomic
@@ -68,14 +74,14 @@ def start_run(
         kind=kind,
         pool=pool,
         model=_policy(pool, model),
-        reward_model=_reward_model(kind, pool, reward_model),
+        reward_model=_reward_model(kind, checked, pool, reward_model),
         labelers=_labelers(kind, pool, labelers),
-        params=checked,
+        params=dataclasses.asdict(checked),
         seed=seed,
         round=current_round(),
         created_by=by,
     )
-    _check_data(run)
+    _check_data(run, checked)
     return _enqueue(run)
 
 
@@ -132,7 +138,7 @@ def ensure_first_policy() -> ModelVersion:
     return model
 
 
-def _checked_params(kind: str, pool: Pool | None, params: Mapping[str, object]) -> dict[str, Any]:
+def _checked_params(kind: str, pool: Pool | None, params: Mapping[str, object]) -> Params:
     if not isinstance(params, Mapping):
         raise RunRefused("params must be an object", field="params")
     defaults = (
@@ -141,7 +147,7 @@ def _checked_params(kind: str, pool: Pool | None, params: Mapping[str, object]) 
         else {}
     )
     try:
-        return dataclasses.asdict(parse_params(kind, {**defaults, **params}))
+        return parse_params(kind, {**defaults, **params})
     except SpecError as error:
         raise RunRefused(str(error), field=error.field) from error
 
@@ -153,10 +159,14 @@ def _policy(pool: Pool | None, given: str | int | None) -> ModelVersion:
     return ensure_first_policy()
 
 
-def _reward_model(kind: str, pool: Pool | None, given: str | int | None) -> ModelVersion | None:
-    if kind not in KINDS_WITH_REWARD_MODEL:
+def _reward_model(
+    kind: str, params: Params, pool: Pool | None, given: str | int | None
+) -> ModelVersion | None:
+    if not needs_reward_model(kind, params):
         if given:
-            raise RunRefused(f"a {kind} run takes no reward model", field="reward_model")
+            raise RunRefused(
+                f"a {kind} run with these params takes no reward model", field="reward_model"
+            )
         return None
     if given:
         return selectors.model_named(given, ModelVersion.Kind.REWARD)
@@ -167,33 +177,44 @@ def _reward_model(kind: str, pool: Pool | None, given: str | int | None) -> Mode
 
 
 def _labelers(kind: str, pool: Pool | None, given: str) -> Run.Labelers:
+    if given in Run.Labelers.values and kind not in KINDS_OF_LABELERS:
+        raise RunRefused(
+            f"a {kind} run reads nothing that labelers wrote: leave labelers out", field="labelers"
+        )
     if given in Run.Labelers.values:
         return Run.Labelers(given)
     if given != "auto":
         choices = ", ".join(["auto", *Run.Labelers.values])
         raise RunRefused(f"labelers must be one of {choices}", field="labelers")
-    if kind not in (Run.Kind.REWARD, Run.Kind.DPO):
-        return Run.Labelers.PEOPLE
-    by_people = selectors.preferences(pool, Run.Labelers.PEOPLE).exists()
+    if kind == Run.Kind.SFT:
+        by_people = next(selectors.demonstrations(pool, Run.Labelers.PEOPLE), None) is not None
+    else:
+        # A kind that reads neither keeps the word that stands for no simulated labeler.
+        by_people = (
+            kind not in KINDS_OF_LABELERS
+            or selectors.preferences(pool, Run.Labelers.PEOPLE).exists()
+        )
     return Run.Labelers.PEOPLE if by_people else Run.Labelers.SIMULATED
 
 
-def _check_data(run: Run) -> None:
+def _check_data(run: Run, params: Params) -> None:
     """Raises NothingToSample or NoTrainingData when the run would find no row to work on."""
     if run.kind == Run.Kind.SAMPLE:
         _check_prompts_to_sample(run)
         return
-    rows, name = {
-        Run.Kind.SFT: (selectors.demonstrations(run.pool), "demonstrations"),
-        Run.Kind.REWARD: (selectors.comparison_groups(run.pool, run.labelers), "comparisons"),
-        Run.Kind.DPO: (selectors.comparison_groups(run.pool, run.labelers), "comparisons"),
-        Run.Kind.PPO: (selectors.prompts(run.pool), "prompts"),
-        Run.Kind.REJECTION: (selectors.prompts(run.pool), "prompts"),
-    }[Run.Kind(run.kind)]
-    if next(rows, None) is None:
-        by = f" (ties aside) by {run.labelers}" if name == "comparisons" else ""
-        where = f"pool {run.pool.name!r}" if run.pool else "any pool"
-        raise NoTrainingData(f"There are no {name}{by} in {where}.")
+    for name in data_of(run.kind, params):
+        if name == "ptx" and settings.PTX_CORPUS:
+            # A file of the machines that train; whoever freezes the data looks into it.
+            continue
+        if name == "comparisons":
+            found = selectors.preferences(run.pool, run.labelers).exists()
+        else:
+            found = next(selectors.rows_of(run, name), None) is not None
+        if not found:
+            by = f" (ties aside) by {run.labelers}" if name == "comparisons" else ""
+            where = f"pool {run.pool.name!r}" if run.pool else "any pool"
+            what = NAMES_OF_DATA.get(name, name)
+            raise NoTrainingData(f"There are no {what}{by} in {where}.")
 
 
 def _check_prompts_to_sample(run: Run) -> None:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from training import selectors
 from training.jobs.folder import JobFolder, keep_folder, sha256_of_folder
-from training.jobs.spec import DataFile
+from training.jobs.params import parse_params
+from training.jobs.spec import DataFile, data_of
 from training.models import Run, Snapshot, snapshot_folder
 
 Files = dict[str, Iterator[selectors.Row]]
@@ -25,15 +26,9 @@ def freeze(run: Run, folder: JobFolder) -> tuple[Snapshot, dict[str, DataFile]]:
 
 
 def _rows_of(run: Run) -> Files:
-    if run.kind == Run.Kind.SAMPLE:
-        assert run.pool is not None
-        return {"prompts": selectors.prompts_to_sample(run.pool, run.round)}
-    if run.kind == Run.Kind.SFT:
-        return {"demonstrations": selectors.demonstrations(run.pool)}
-    if run.kind in (Run.Kind.PPO, Run.Kind.REJECTION):
-        return {"prompts": selectors.prompts(run.pool)}
-    comparisons = {"comparisons": selectors.comparison_groups(run.pool, run.labelers)}
-    if run.kind == Run.Kind.DPO:
-        return comparisons
-    # The reward model is shifted so that demonstrations score 0 on average.
-    return {**comparisons, "demonstrations": selectors.demonstrations(run.pool)}
+    params = parse_params(run.kind, run.params)
+    names = [*data_of(run.kind, params)]
+    if run.kind == Run.Kind.REWARD:
+        # The reward model is shifted so that demonstrations score 0 on average.
+        names.append("demonstrations")
+    return {name: selectors.rows_of(run, name) for name in names}

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from django.conf import settings
 
+from labeling.execution.formats import as_prompt_row
 from labeling.ordering import MAX_COMPLETIONS, MIN_COMPLETIONS
 
 ROLES = ("system", "user", "assistant")
@@ -80,7 +81,8 @@ def text_digest(text: str) -> str:
 
 def parse_line(number: int, raw: bytes) -> PromptLine:
     """Raises LineError with the first fault found."""
-    row = _parsed_object(raw)
+    row = as_prompt_row(_parsed_object(raw))
+    _check_slips(row)
     return PromptLine(
         number=number,
         messages=_messages(row),
@@ -111,7 +113,6 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(row, dict):
         raise LineError("wrong_type", f"a line must be a JSON object, not {_type_name(row)}")
-    _check_slips(row)
     return row
 
 

@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                 ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
                 ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
                 ('role', models.CharField(choices=[('labeler', 'Labeler'), ('reviewer', 'Reviewer'), ('admin', 'Admin')], default='labeler', max_length=16)),
-                ('labeler_group', models.CharField(choices=[('training', 'Training'), ('held-out', 'Held Out')], default='training', help_text='Rankings of the held-out group never train a model.', max_length=16)),
+                ('labeler_group', models.CharField(choices=[('training', 'Training'), ('held-out', 'Held Out')], default='training', help_text='What the held-out group ranks and writes never trains a model.', max_length=16)),
                 ('is_simulated', models.BooleanField(default=False, help_text='A program, not a person: kept apart from people in training data.')),
                 ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),

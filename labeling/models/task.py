@@ -45,6 +45,9 @@ class Completion(models.Model):
         max_length=200, blank=True, default="", help_text="Name of the model that wrote it."
     )
     token_ids = models.JSONField(null=True, blank=True)
+    logprobs = models.JSONField(
+        null=True, blank=True, help_text="Of each token, under the distribution it was drawn from."
+    )
     finish_reason = models.CharField(max_length=16, blank=True, default="")
     seed = models.BigIntegerField(null=True, blank=True)
     temperature = models.FloatField(null=True, blank=True)

@@ -39,7 +39,7 @@ class User(AbstractUser):
         max_length=16,
         choices=LabelerGroup,
         default=LabelerGroup.TRAINING,
-        help_text="Rankings of the held-out group never train a model.",
+        help_text="What the held-out group ranks and writes never trains a model.",
     )
     is_simulated = models.BooleanField(
         default=False, help_text="A program, not a person: kept apart from people in training data."

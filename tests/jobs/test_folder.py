@@ -84,12 +84,25 @@ def spec(**changes):
         ({"kind": "ppo"}, "reward_model"),
         ({"kind": "reward"}, "data.comparisons"),
         ({"params": {"temprature": 1}}, "params.temprature"),
+        ({"kind": ["ppo"]}, "kind"),
+        ({"seed": "x"}, "seed"),
+        ({"seed": 1.9}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"model": None}, "model"),
+        ({"params": []}, "params"),
+        ({"data": {"prompts": {"path": "data/prompts.jsonl"}}}, "data.prompts"),
+        ({"data": {"prompts": 3}}, "data.prompts"),
     ],
 )
 def test_a_spec_that_cannot_run_names_the_field(change, field):
     with pytest.raises(SpecError) as refused:
         JobSpec.from_json(spec(**change))
     assert refused.value.field == field
+
+
+def test_a_spec_is_an_object():
+    with pytest.raises(SpecError, match="must be an object"):
+        JobSpec.from_json([])
 
 
 def test_a_folder_without_a_spec_says_so(folder):

@@ -174,3 +174,53 @@ def test_the_instructgpt_prompts_import_with_nine_completions_each(make_pool):
     report = services.import_prompts(pool, as_lines(*rows))
     assert (report.accepted, report.rejected) == (len(rows), 0)
     assert Task.objects.filter(completion_count=9).count() == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "wanted"),
+    [
+        (
+            {"instruction": "Sort them.", "input": "2, 1", "output": "1, 2"},
+            [("user", "Sort them.\n\n2, 1")],
+            "1, 2",
+        ),
+        ({"instruction": "Greet.", "input": "", "output": "Hi"}, [("user", "Greet.")], "Hi"),
+        ({"prompt": "Greet.", "completion": "Hi"}, [("user", "Greet.")], "Hi"),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+            [("user", "a")],
+            "b",
+        ),
+    ],
+    ids=["alpaca", "alpaca without input", "prompt and completion", "chat"],
+)
+def test_demonstrations_of_other_formats_become_prompts_with_a_reference(row, asked, wanted):
+    line = parse_line(1, json.dumps(row).encode())
+    assert [(turn["role"], turn["content"]) for turn in line.messages] == asked
+    assert line.reference == wanted
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ({"instruction": "Sort.", "output": ""}, "empty_text"),
+        ({"instruction": "", "output": "x"}, "empty_text"),
+        ({"instruction": 3, "output": "x"}, "wrong_type"),
+        ({"instruction": "Sort.", "input": ["2"], "output": "x"}, "wrong_type"),
+        ({"instruction": "Sort."}, "missing_prompt"),
+        ({"prompt": "x", "completion": " "}, "empty_text"),
+    ],
+)
+def test_a_bad_row_of_another_format_has_a_code_too(row, code):
+    assert reject_code(row) == code
+
+
+@pytest.mark.django_db
+def test_the_alpaca_seed_tasks_import_as_demonstrations(make_pool):
+    pool = make_pool(tasks=0)
+    with real_data("alpaca_seed_tasks.jsonl").open("rb") as file:
+        outcome = services.import_prompts(pool, file)
+    assert outcome.rejected == 0
+    assert outcome.accepted + outcome.duplicates == 175
+    kept = Demonstration.objects.filter(prompt__pool=pool)
+    assert kept.count() == outcome.accepted

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from training.jobs.events import EventWriter, read_events
 from training.jobs.folder import JobFolder
 from training.jobs.params import parse_params
-from training.jobs.spec import JobSpec
+from training.jobs.spec import JobSpec, needs_reward_model
 from training.rlhf.job import Job
 from training.rlhf.models import load_policy, load_renderer, new_reward_model
 from training.rlhf.rendering import Renderer
@@ -169,13 +169,14 @@ def make_job(tmp_path: Path, policy_folder: str, reward_folder: str) -> MakeJob:
     ) -> Job:
         folder = JobFolder(tmp_path / name)
         folder.create()
+        parsed = parse_params(kind, params or {})
         spec = JobSpec(
             run="1",
             kind=kind,
             seed=seed,
             model=model,
-            reward_model=reward_model if kind in {"ppo", "rejection"} else None,
-            params=parse_params(kind, params or {}),
+            reward_model=reward_model if needs_reward_model(kind, parsed) else None,
+            params=parsed,
             data={key: folder.write_data(key, rows) for key, rows in data.items()},
         )
         folder.write_spec(spec)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from tests.rlhf.conftest import events_of, metrics_of, prompts, said
+from training.rlhf import generate as generating
 from training.rlhf import sample
 from training.rlhf.batching import pad, positions
 from training.rlhf.errors import Interrupted, TrainingError
-from training.rlhf.generate import Request, Sampling, draw, generate, nucleus, uniforms
+from training.rlhf.generate import (
+    Completion,
+    Request,
+    Sampling,
+    draw,
+    generate,
+    nucleus,
+    uniforms,
+)
+from training.rlhf.losses import logprobs_of
 from training.rlhf.sample import COMPLETIONS, read_completions
 
 HOW = Sampling(temperature=1.0, top_p=1.0, end_id=2, pad_id=0)
@@ -58,7 +69,7 @@ def test_rows_keep_their_own_limits(policy: Any) -> None:
 def test_drawing_follows_the_probabilities() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.2, 0.3]])).expand(3000, 3)
     noise = uniforms(1, 3000)
-    counts = torch.bincount(draw(logits, noise, HOW), minlength=3) / 3000
+    counts = torch.bincount(draw(logits, noise, HOW)[0], minlength=3) / 3000
     assert torch.allclose(counts, torch.tensor([0.5, 0.2, 0.3]), atol=0.03)
 
 
@@ -70,7 +81,65 @@ def test_the_nucleus_holds_the_fewest_likeliest_tokens() -> None:
 def test_a_token_without_probability_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]])
     for noise in (0.0, 0.5, 1 - 2**-53):
-        assert draw(logits, torch.tensor([noise], dtype=torch.float64), HOW).tolist() == [1]
+        token, logprob = draw(logits, torch.tensor([noise], dtype=torch.float64), HOW)
+        assert (token.tolist(), logprob.tolist()) == ([1], [0.0])
+
+
+def teacher_forced(policy: Any, prompt_ids: Sequence[int], tokens: Sequence[int], t: float) -> Any:
+    """Log-probabilities of the tokens in one pass without a cache."""
+    ids = torch.tensor([[*prompt_ids, *tokens]])
+    logits = policy(input_ids=ids).logits[:, len(prompt_ids) - 1 : -1]
+    return logprobs_of(logits, ids[:, len(prompt_ids) :], t)[0]
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.3, 0.6), (0.0, 1.0)])
+def test_logprobs_are_those_of_the_whole_distribution_at_the_temperature(
+    policy: Any, temperature: float, top_p: float
+) -> None:
+    how = Sampling(temperature=temperature, top_p=top_p, end_id=2, pad_id=0)
+    requests = [
+        Request([1, 3, 80, 4], range(20), 30),
+        Request([1, 3, 80, 81, 82, 83, 84, 4], range(20, 25), 7),
+    ]
+    answers = generate(policy, requests, how)
+    ended = 0
+    for request, completions in zip(requests, answers, strict=True):
+        for completion in completions:
+            assert completion.logprobs is not None
+            assert len(completion.logprobs) == len(completion.token_ids)
+            assert (completion.end_logprob is not None) == completion.ended
+            end = [2] if completion.ended else []
+            told = [*completion.logprobs, *([completion.end_logprob] if end else [])]
+            expected = teacher_forced(
+                policy, request.prompt_ids, [*completion.token_ids, *end], temperature or 1.0
+            )
+            assert torch.allclose(torch.tensor(told), expected, atol=1e-5)
+            ended += completion.ended
+    assert ended or temperature == 0
+
+
+def test_a_completion_may_be_empty(policy: Any) -> None:
+    class Ends(torch.nn.Module):
+        """The policy, but sure to end."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.policy = policy
+            self.config = policy.config
+
+        def forward(self, **inputs: Any) -> Any:
+            output = self.policy(**inputs)
+            output.logits = torch.full_like(output.logits, -1e9)
+            output.logits[..., 2] = 0.0
+            return output
+
+    [[first, second]] = generate(Ends(), [Request([1, 3, 4], [1, 2], 5)], HOW)
+    assert first == second == Completion([], True, [], 0.0)
+
+
+def test_nothing_wanted_is_nothing_written(policy: Any) -> None:
+    assert generate(policy, [Request([1], [], 3), Request([1, 3], [], 3)], HOW) == [[], []]
+    assert generate(policy, [], HOW) == []
 
 
 def texts(job: Any) -> list[dict[str, Any]]:
@@ -102,6 +171,9 @@ def test_completions_say_how_they_ended(make_job: Any, renderer: Any) -> None:
         assert (len(row["token_ids"]) == 40) == (row["finish_reason"] == "length")
         assert row["text"] == renderer.text(row["token_ids"])
         assert row["template_sha256"] == renderer.template_sha256
+        assert len(row["logprobs"]) == len(row["token_ids"])
+        assert (row["end_logprob"] is None) == (row["finish_reason"] == "length")
+        assert all(value == round(value, 5) <= 0 for value in row["logprobs"])
 
 
 @pytest.mark.parametrize("torn", ["", '{"prompt": "p4", "ind'])
@@ -154,8 +226,56 @@ def test_a_conversation_that_the_template_refuses_is_reported(make_job: Any) -> 
     assert (event["reason"], event["prompts"]) == ("refused_by_template", ["odd"])
 
 
-def test_a_long_prompt_gets_what_room_is_left(make_job: Any) -> None:
-    rows = [{"prompt": "long", "messages": said("y" * 120), "indexes": [0, 1, 2]}]
+def test_prompts_get_what_room_is_left_beside_each_other(make_job: Any) -> None:
+    """A prompt has three tokens more than letters; the context is 128."""
+    letters = {"fills": 125, "leaves one": 124, "leaves five": 120, "short": 1}
+    rows = [
+        {"prompt": name, "messages": said("y" * count), "indexes": list(range(6))}
+        for name, count in letters.items()
+    ]
     job = make_job("sample", {"prompts": rows}, {"max_new_tokens": 50})
     sample.run(job)
-    assert all(len(row["token_ids"]) <= 128 - 123 for row in texts(job))
+    [event] = events_of(job, "data")
+    assert event["prompts"] == ["fills"]
+    longest: dict[str, int] = {}
+    for row in texts(job):
+        length = len(row["token_ids"]) + (row["finish_reason"] == "stop")
+        longest[row["prompt"]] = max(length, longest.get(row["prompt"], 0))
+    assert longest["leaves one"] == 1
+    assert longest["leaves five"] == 5
+    assert longest["short"] > 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_a_logprob_that_is_no_number_is_refused(renderer: Any, value: float) -> None:
+    """The label store could not hold it."""
+    with pytest.raises(TrainingError, match="log-probability"):
+        sample._row(renderer, Completion([80], False, [value]), exact=True)
+
+
+@pytest.mark.parametrize("tokens", [1, 60, 100, 10_000])
+def test_a_bound_on_the_cache_changes_no_completion(
+    policy: Any, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """Requests are cut between and within; rows and tokens of each batch keep to the bound."""
+    requests = [
+        Request([1, 3, *range(80, 80 + n), 4], list(range(10 * n, 10 * n + count)), 4 + n % 5)
+        for n, count in enumerate([3, 0, 7, 1, 5, 2])
+    ]
+    whole = generate(policy, requests, HOW)
+    batches: list[int] = []
+    inner = generating._generate_batch
+
+    def watched(model: Any, given: Any, *more: Any) -> Any:
+        widest = max(len(request.prompt_ids) + request.limit for request in given)
+        rows = sum(len(request.seeds) for request in given)
+        assert rows == 1 or rows * widest <= tokens
+        batches.append(rows)
+        return inner(model, given, *more)
+
+    monkeypatch.setattr(generating, "_generate_batch", watched)
+    monkeypatch.setattr(generating, "CACHE_TOKENS", {"cpu": tokens, "cuda": tokens})
+    assert generate(policy, requests, HOW) == whole
+    assert sum(batches) == 18
+    assert (len(batches) == 1) == (tokens == 10_000)
+    assert [len(group) for group in whole] == [3, 0, 7, 1, 5, 2]

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tests.rlhf.conftest import compared, random_reward_model
-from training.rlhf.batching import lay_out, micro_batch, passes
+from training.rlhf.batching import micro_batch, passes
 from training.rlhf.comparisons import Collator, load_comparisons, to_rows
 from training.rlhf.losses import (
     best_of_n,
@@ -24,8 +24,9 @@ from training.rlhf.losses import (
     value_loss_terms,
     whiten,
 )
-from training.rlhf.models import at_last_token, score_tokens
-from training.rlhf.rollouts import completion_logits
+from training.rlhf.models import score_texts, score_tokens
+from training.rlhf.rendering import Rendered
+from training.rlhf.rollouts import logprobs_and_entropy
 
 
 def test_logprob_and_entropy_of_two_tokens() -> None:
@@ -117,8 +118,7 @@ def test_pair_accuracy_counts_ties_half() -> None:
 
 def test_teacher_forced_logprobs_equal_the_models_own_loss(policy: Any) -> None:
     prompt, completion = [1, 3, 70, 71, 4], [80, 81, 82, 2]
-    batch = lay_out([prompt], [completion], 0)
-    logprobs = logprobs_of(completion_logits(policy, batch), batch.completions)
+    logprobs, _ = logprobs_and_entropy(policy, [Rendered(prompt, completion)], 0, 1.0)
     ids = torch.tensor([prompt + completion])
     labels = torch.tensor([[-100] * len(prompt) + completion])
     assert -logprobs.mean().item() == pytest.approx(
@@ -126,8 +126,9 @@ def test_teacher_forced_logprobs_equal_the_models_own_loss(policy: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("share", [False, True])
 def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
-    policy_folder: str, renderer: Any, make_job: Any
+    policy_folder: str, renderer: Any, make_job: Any, share: bool
 ) -> None:
     """TRL's formula: rows of chosen and rejected, encoded apart, mean over the rows of a prompt."""
     rows = [
@@ -137,9 +138,9 @@ def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
     comparisons = load_comparisons(make_job("reward", {"comparisons": rows}), renderer, 100)
     model = random_reward_model(policy_folder)
 
-    batch = Collator(0)(to_rows(comparisons))
-    mask = batch["attention_mask"]
-    scores = at_last_token(score_tokens(model, batch["input_ids"], mask), mask)
+    batch = Collator(0, share=share)(to_rows(comparisons))
+    assert ("prefix_ids" in batch) == share
+    scores = score_texts(model, batch)
     loss = pairwise_loss(scores, batch["pairs"], batch["weights"])
     loss.backward()
     ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.rlhf.conftest import byte_tokenizer, compared, said
 from training.rlhf.comparisons import load_comparisons
 from training.rlhf.errors import TrainingError
+from training.rlhf.packing import labelled
 from training.rlhf.rendering import PLAIN_TEMPLATE, Renderer
-from training.rlhf.sft import labelled
 
 RENDERER = Renderer(byte_tokenizer())
 MESSAGES = said("hi")

@@ -18,14 +18,16 @@ from tests.rlhf.conftest import (
 )
 from training.rlhf import reward
 from training.rlhf.batching import pad
+from training.rlhf.comparisons import load_comparisons
 from training.rlhf.errors import TrainingError
 from training.rlhf.models import (
-    at_last_token,
     load_reward_model,
     new_reward_model,
     read_card,
     score_tokens,
 )
+from training.rlhf.rendering import Rendered
+from training.rlhf.score_heads import at_last_token
 from training.rlhf.scoring import Scorer, raw_scores
 from training.rlhf.splitting import split
 
@@ -36,8 +38,9 @@ def test_a_score_does_not_depend_on_padding_or_company(reward_folder: str) -> No
     model = load_reward_model(reward_folder)
     # One text ends with the padding token's id and one holds the end token inside.
     sequences = [[1, 3, 80, 4, 81, 0], [1, 3, 2, 80, 4, 82, 83, 2], [1, 3, 4, 2]]
-    alone = torch.cat([raw_scores(model, [s], 0) for s in sequences])
-    assert torch.allclose(raw_scores(model, sequences, 0), alone, atol=1e-5)
+    texts = [Rendered(ids[:2], ids[2:]) for ids in sequences]
+    alone = torch.cat([raw_scores(model, [text], 0) for text in texts])
+    assert torch.allclose(raw_scores(model, texts, 0), alone, atol=1e-5)
     for side in ("left", "right"):
         ids, mask = pad([*sequences, [1] * 30], 0, side)
         scores = at_last_token(score_tokens(model, ids, mask), mask)
@@ -45,7 +48,7 @@ def test_a_score_does_not_depend_on_padding_or_company(reward_folder: str) -> No
 
 
 def test_a_new_head_has_no_opinion(policy_folder: str, reward_folder: str) -> None:
-    sequences = [[1, 3, 80, 4, 81, 2], [1, 3, 4, 2]]
+    sequences = [Rendered([1, 3, 80, 4], [81, 2]), Rendered([1, 3, 4], [2])]
     assert raw_scores(new_reward_model(policy_folder), sequences, 0).tolist() == [0, 0]
     kept = raw_scores(new_reward_model(reward_folder), sequences, 0)
     assert torch.equal(kept, raw_scores(load_reward_model(reward_folder), sequences, 0))
@@ -77,7 +80,7 @@ def test_the_scale_is_stored_and_applied(make_job: Any) -> None:
         for row in demonstrations(3)
     ]
     assert scorer.score(texts).mean().item() == pytest.approx(0, abs=1e-4)
-    raw = raw_scores(scorer.model, [t.ids for t in texts], 0)
+    raw = raw_scores(scorer.model, texts, 0)
     expected = (raw - card["reward_mean"]) / card["reward_std"]
     assert torch.allclose(scorer.score(texts), expected)
 
@@ -132,6 +135,74 @@ def test_unusable_comparisons_are_counted(make_job: Any) -> None:
     assert counts["completions_too_long"] == 1
     with pytest.raises(TrainingError, match="no prompt has two different completions"):
         reward.run(make_job("reward", {"comparisons": rows[1:]}, name="none"))
+
+
+def test_what_held_out_labelers_said_of_training_prompts_is_counted(make_job: Any) -> None:
+    rows = prefers_a(4)
+    for row in rows[:3]:
+        pairs = row["rankings"][0]["pairs"]
+        row["rankings"].append({"labeler": "eve", "held_out": True, "pairs": pairs[:2]})
+    rows[0]["rankings"].pop(0)
+    params = PARAMS | {"epochs": 1, "validation_share": 0.0}
+    job = make_job("reward", {"comparisons": rows}, params)
+    reward.run(job)
+    assert events_of(job, "data")[1] == {
+        "part": "split",
+        "training": 3,
+        "validation": 0,
+        "pairs_of_held_out_labelers": 6,
+        "prompts_of_held_out_labelers_alone": 1,
+    }
+
+
+GOOD = compared("good", ["a", "b"], [(0, 1)])
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in (GOOD | fields).items() if value is not ...}
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (["no object"], "is no JSON object"),
+        (changed(prompt=...), "prompt must be a text"),
+        (changed(messages=...), "messages must be a list of messages"),
+        (changed(messages=None), "messages must be a list of messages"),
+        (changed(messages="hello"), "messages must be a list of messages"),
+        (changed(messages=[{"role": "user"}]), "messages must be a list of messages"),
+        (changed(completions=...), "completions must be a list of objects"),
+        (changed(completions=["a", "b"]), "completions must be a list of objects"),
+        (changed(completions=[{"text": "a"}, {"text": None}]), r"completions\[1\]\.text must be"),
+        (
+            changed(completions=[{"text": "a", "token_ids": "a"}, {"text": "b"}]),
+            r"completions\[0\]\.token_ids must be a list of whole numbers",
+        ),
+        (changed(rankings=...), "rankings must be a list of objects"),
+        (changed(rankings={"pairs": []}), "rankings must be a list of objects"),
+        (changed(rankings=[{}]), r"rankings\[0\]\.pairs must be a list of pairs"),
+        (changed(rankings=[{"pairs": [[0, 1, 1]]}]), r"rankings\[0\]\.pairs must be"),
+        (changed(rankings=[{"pairs": [["0", "1"]]}]), r"rankings\[0\]\.pairs must be"),
+        (changed(rankings=[{"pairs": [], "ties": "1"}]), r"rankings\[0\]\.ties must be"),
+    ],
+)
+def test_a_row_that_is_not_of_the_format_is_named(
+    row: Any, fault: str, make_job: Any, renderer: Any
+) -> None:
+    job = make_job("reward", {"comparisons": [GOOD, row]})
+    with pytest.raises(TrainingError, match=rf"row 2 of comparisons\.jsonl:? {fault}"):
+        load_comparisons(job, renderer, 100)
+
+
+def test_what_may_be_left_out_of_a_row_may_be(make_job: Any, renderer: Any) -> None:
+    row = {
+        "prompt": "p",
+        "messages": said("p"),
+        "completions": [{"text": "a"}, {"text": "b"}],
+        "rankings": [{"pairs": [[0, 1]]}],
+    }
+    [found] = load_comparisons(make_job("reward", {"comparisons": [row]}), renderer, 100)
+    assert found.pairs == [(0, 1)]
 
 
 def test_the_split_keeps_conversations_and_authors_together() -> None:

@@ -50,10 +50,11 @@ def test_empty_and_long_demonstrations_are_counted(make_job: Any) -> None:
     rows.append({**rows[1], "completion": "z" * 200})
     job = make_job("sft", {"demonstrations": rows}, {"epochs": 1})
     sft.run(job)
-    [counts] = events_of(job, "data")
+    counts, parts = events_of(job, "data")
     assert counts["dropped_empty"] == counts["dropped_too_long"] == counts["demonstrations"] == 1
-    with pytest.raises(TrainingError, match="no demonstration"):
-        sft.run(make_job("sft", {"demonstrations": rows[:1]}, name="none"))
+    assert parts == {"part": "split", "training": 1, "validation": 0}
+    with pytest.raises(TrainingError, match=r"no demonstration .* empty 1, refused 0, too_long 1"):
+        sft.run(make_job("sft", {"demonstrations": rows[::2]}, name="none"))
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(

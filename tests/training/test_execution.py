@@ -72,6 +72,13 @@ def test_a_crash_is_a_failed_run_with_the_last_lines_of_its_log(run, trainer):
     assert run.error.rstrip().endswith("ValueError: the data is odd")
 
 
+def test_what_the_trainer_says_of_its_failure_comes_first(run, trainer):
+    trainer("events.write('failed', error='lower the learning rate')\nraise SystemExit(1)")
+    work(run)
+    assert run.error.splitlines()[0] == "lower the learning rate"
+    assert "ended with status 1" in run.error
+
+
 def test_a_killed_trainer_is_tried_again_and_keeps_what_it_had(run, trainer, settings):
     trainer("complete(prompts=1)\ntime.sleep(1.2)\nos.kill(os.getpid(), signal.SIGKILL)")
     work(run)
@@ -91,6 +98,38 @@ def test_a_stop_that_nobody_asked_for_is_charged(run, trainer):
     work(run)
     assert (run.state, run.attempt) == ("queued", 1)
     assert "stopped by somebody else" in run.error
+
+
+def test_a_launcher_that_exits_with_1_is_asked_by_its_last_event(run, trainer):
+    """``accelerate launch`` ends so whatever the trainers that it started ended with."""
+    trainer("events.write('sample', step=1, total=3)\nevents.write('interrupted')\nsys.exit(1)")
+    work(run)
+    assert (run.state, run.attempt) == ("queued", 1)
+    assert "stopped by somebody else" in run.error
+    Run.objects.update(not_before="2020-01-01T00:00Z")
+    # Killed, its trainers could not say why they ended.
+    trainer("events.write('starting')\nsys.exit(1)")
+    work(run)
+    assert (run.state, run.attempt) == ("queued", 2)
+    assert "killed by signal 9" in run.error
+    Run.objects.update(not_before="2020-01-01T00:00Z")
+    # Nothing was said in this attempt: the launcher itself failed.
+    trainer("print('no such option')\nsys.exit(2)")
+    work(run)
+    assert run.state == "failed"
+    assert "ended with status 2" in run.error
+
+
+def test_a_launcher_asked_to_stop_is_not_charged(run, trainer):
+    trainer(
+        "signal.signal(signal.SIGTERM, lambda *_: (events.write('interrupted'), sys.exit(1)))\n"
+        "events.write('starting')\n"
+        "while True: time.sleep(0.05)"
+    )
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    work(run, stop)
+    assert (run.state, run.attempt) == ("queued", 0)
 
 
 def test_a_folder_of_another_database_is_not_taken_for_this_runs(run, trainer):

@@ -1,12 +1,16 @@
 """Runs over the API: what is refused when it is created, and what can be read of it."""
 
+from pathlib import Path
+
 import pytest
 
 from labeling import services as labeling_services
-from labeling.models import Pool
+from labeling.models import Completion, Demonstration, Pool
 from tests.conftest import as_lines, caller, error_code, rank
-from training import lifecycle, services
+from training import lifecycle, selectors, services, snapshots
+from training.errors import NoTrainingData
 from training.jobs.events import Event
+from training.jobs.folder import JobFolder
 from training.models import ModelVersion, Run
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +91,24 @@ def test_the_held_out_group_never_trains(cast, make_pool):
     cast.ben.user.save(update_fields=["labeler_group"])
     rank(cast.ben, pool)
     assert error_code(start(cast, kind="reward", pool=pool.pk)) == "no_training_data"
+    prompt = pool.prompts.get()
+    prompt.demonstrations.create(text="mine", digest="1" * 64, author=cast.ben.user)
+    assert error_code(start(cast, kind="sft", pool=pool.pk)) == "no_training_data"
+    prompt.demonstrations.create(text="imported", digest="2" * 64)
+    assert start(cast, kind="sft", pool=pool.pk).status_code == 201
+
+
+def test_held_out_rankings_measure_a_reward_model_and_nothing_else(cast, make_pool, tmp_path):
+    pool = make_pool(tasks=2)
+    rank(cast.ben, pool)
+    cast.cho.user.labeler_group = "held-out"
+    cast.cho.user.save()
+    rank(cast.cho, pool)
+    marks = {}
+    for kind in ("reward", "dpo"):
+        rows = files_of(cast, {"kind": kind, "pool": pool.pk}, tmp_path)["comparisons"]
+        marks[kind] = sorted(r["held_out"] for row in rows for r in row["rankings"])
+    assert marks == {"reward": [False, True], "dpo": [False]}
 
 
 def test_simulated_rankings_train_only_where_no_person_has_ranked(cast, make_pool):
@@ -212,20 +234,149 @@ def test_a_model_that_is_neither_folder_nor_hub_id_is_refused(settings, referenc
         services.ensure_first_policy()
 
 
-def test_training_data_drops_ties_and_equal_texts(cast, make_pool):
-    from training import selectors
-
+def test_training_data_counts_ties_and_leaves_the_rest_to_the_trainer(cast, make_pool):
+    """Pairs of equal texts are dropped there, where they are counted for the run's events."""
     pool = make_pool(tasks=0)
     texts = ["same", "same", "other", "last"]
     row = {"prompt": "x", "author": "me", "completions": [{"text": t} for t in texts]}
     labeling_services.import_prompts(pool, as_lines(row))
     rank(cast.ben, pool, [1, 2, 3, 3])
     (group,) = selectors.comparison_groups(pool, "people")
-    pairs = group["rankings"][0]["pairs"]
-    chosen = [(texts[winner], texts[loser]) for winner, loser in pairs]
     assert group["author"] == "me"
     assert [c["text"] for c in group["completions"]] == texts
-    # Of six pairs one is a tie of ranks; the pair of equal texts says nothing.
-    tied = 1 if ("same", "same") not in chosen else 0
-    assert tied == 1
-    assert len(pairs) in (4, 5)
+    (ranking,) = group["rankings"]
+    assert (len(ranking["pairs"]), ranking["ties"]) == (5, 1)
+
+
+def test_sft_learns_from_people_and_from_simulated_labelers_only_without_them(cast, make_pool):
+    pool = make_pool(tasks=1)
+    prompt = pool.prompts.get()
+    machine = caller("machine", "labeler", is_simulated=True).user
+    prompt.demonstrations.create(text="simulated", digest="1" * 64, author=machine)
+    alone = start(cast, kind="sft", pool=pool.pk).json()
+    assert alone["labelers"] == "simulated"
+    prompt.demonstrations.create(text="imported", digest="2" * 64)
+    run = Run.objects.get(pk=start(cast, kind="sft", pool=pool.pk).json()["id"])
+    assert run.labelers == "people"
+    (row,) = selectors.rows_of(run, "demonstrations")
+    assert row["completion"] == "imported"
+
+
+def test_who_ranked_is_no_question_where_nothing_of_theirs_is_read(cast, scored):
+    answer = start(cast, kind="ppo", labelers="people")
+    assert (answer.status_code, error_code(answer)) == (400, "run_refused")
+    assert answer.json()["error"]["data"] == {"field": "labelers"}
+
+
+@pytest.fixture
+def scored(cast, ranked):
+    """A pool with a reward model and a demonstration."""
+    reward = ModelVersion.objects.create(
+        name="reward-0", kind="reward", reference="org/reward", round=lifecycle.current_round()
+    )
+    row = {"prompt": "with an answer", "reference": "the answer"}
+    labeling_services.import_prompts(ranked, as_lines(row))
+    return ranked, reward
+
+
+def files_of(cast, body, tmp_path) -> dict[str, list[dict]]:
+    """The data files that a run would find in its job folder."""
+    answer = start(cast, **body)
+    assert answer.status_code == 201, answer.json()
+    run = Run.objects.get(pk=answer.json()["id"])
+    folder = JobFolder(tmp_path / str(run.pk))
+    folder.create()
+    _, files = snapshots.freeze(run, folder)
+    return {name: list(folder.read_data(entry)) for name, entry in files.items()}
+
+
+@pytest.mark.parametrize("kind", ["rloo", "grpo", "ppo", "rejection"])
+def test_online_runs_take_the_prompts_and_the_reward_model(cast, scored, kind, tmp_path):
+    pool, reward = scored
+    pool_settings = Pool.objects.filter(pk=pool.pk)
+    pool_settings.update(max_new_tokens=33)
+    files = files_of(cast, {"kind": kind, "pool": pool.pk}, tmp_path)
+    assert set(files) == {"prompts"}
+    assert len(files["prompts"]) == 3
+    run = Run.objects.latest("pk")
+    assert run.reward_model == reward
+    assert run.params["max_new_tokens"] == 33
+
+
+def test_ptx_mixes_in_the_demonstrations_or_a_corpus(cast, scored, settings, tmp_path):
+    pool, _ = scored
+    params = {"ptx_coef": 1, "ptx_ratio": 2}
+    body = {"kind": "ppo", "pool": pool.pk, "params": params}
+    files = files_of(cast, body, tmp_path)
+    assert [row["completion"] for row in files["ptx"]] == ["the answer"]
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"text": "one"}\n\n{"text": "two"}\n', encoding="utf-8")
+    settings.PTX_CORPUS = str(corpus)
+    files = files_of(cast, body | {"seed": 1}, tmp_path)
+    assert files["ptx"] == [{"text": "one"}, {"text": "two"}]
+
+
+@pytest.mark.parametrize(("text", "says"), [(None, "No such file"), ('{"text"', "line 1")])
+def test_a_corpus_that_cannot_be_read_fails_where_it_is_read(
+    cast, scored, settings, tmp_path, text, says
+):
+    """The web process need not have the file; the worker names it."""
+    pool, _ = scored
+    settings.PTX_CORPUS = str(tmp_path / "corpus.jsonl")
+    if text is not None:
+        Path(settings.PTX_CORPUS).write_text(text, encoding="utf-8")
+    body = {"kind": "ppo", "pool": pool.pk, "params": {"ptx_coef": 1, "ptx_ratio": 2}}
+    with pytest.raises(NoTrainingData, match=says):
+        files_of(cast, body, tmp_path)
+
+
+def test_ptx_without_anything_to_mix_in_is_refused(cast, ranked, scored):
+    Demonstration.objects.all().delete()
+    params = {"ptx_coef": 1, "ptx_ratio": 2}
+    answer = start(cast, kind="ppo", pool=ranked.pk, params=params)
+    assert (answer.status_code, error_code(answer)) == (400, "no_training_data")
+    assert "demonstrations to mix in" in answer.json()["error"]["message"]
+
+
+def test_rejection_may_draw_on_the_completions_of_earlier_rounds(cast, scored, tmp_path):
+    pool, _ = scored
+    body = {"kind": "rejection", "pool": pool.pk, "params": {"past_completions": True}}
+    files = files_of(cast, body, tmp_path)
+    assert {row["prompt"] for row in files["completions"]} <= {
+        row["prompt"] for row in files["prompts"]
+    }
+    assert len(files["completions"]) == Completion.objects.filter(task__prompt__pool=pool).count()
+    assert set(files["completions"][0]) == {"prompt", "text", "token_ids", "finish_reason"}
+
+
+def test_sft_takes_a_reward_model_only_to_choose_by_it(cast, scored, tmp_path):
+    pool, reward = scored
+    refused = start(cast, kind="sft", pool=pool.pk, reward_model=reward.name)
+    assert (refused.status_code, error_code(refused)) == (400, "run_refused")
+    params = {"choose_by": "reward"}
+    files = files_of(cast, {"kind": "sft", "pool": pool.pk, "params": params}, tmp_path)
+    assert set(files) == {"demonstrations"}
+    assert Run.objects.latest("pk").reward_model == reward
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "field"),
+    [
+        ("ppo", {"ptx_coef": 1}, "ptx_ratio"),
+        ("ppo", {"ptx_ratio": 1}, "ptx_coef"),
+        ("ppo", {"kl_target": 6, "kl_coef": 0}, "kl_coef"),
+        ("ppo", {"kl_horizon": 5}, "kl_horizon"),
+        ("ppo", {"lora_alpha": 8}, "lora_alpha"),
+        ("reward", {"lora_alpha": 8}, "lora_alpha"),
+        ("reward", {"labeler_weights": 1}, "labeler_weights"),
+        ("rloo", {"batch_size": 10, "n": 4}, "batch_size"),
+        ("sft", {"choose_by": "luck"}, "choose_by"),
+        ("sft", {"choose_by": "eval_loss", "validation_share": 0}, "choose_by"),
+        ("sft", {"choose_by": "eval_loss", "epochs": 1}, "choose_by"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_name(cast, scored, kind, params, field):
+    pool, _ = scored
+    answer = start(cast, kind=kind, pool=pool.pk, params=params)
+    assert (answer.status_code, error_code(answer)) == (400, "run_refused")
+    assert answer.json()["error"]["data"] == {"field": f"params.{field}"}

@@ -17,6 +17,8 @@ CURVES = {
     Run.Kind.PPO: ("reward_mean", "kl", "length_mean", "entropy"),
     Run.Kind.REJECTION: ("reward_mean", "reward_best", "loss"),
     Run.Kind.DPO: ("accuracy", "loss", "margin"),
+    Run.Kind.RLOO: ("reward_mean", "kl", "length_mean", "loss"),
+    Run.Kind.GRPO: ("reward_mean", "kl", "length_mean", "loss"),
 }
 MAX_EVENTS = 5_000
 MAX_POINTS = 300

@@ -20,7 +20,7 @@ from labeling.models import Pool
 from training import selectors
 from training.admin.figures import figure
 from training.errors import ModelNotFound, NothingToSample, NoTrainingData
-from training.jobs.params import PARAMS_OF_KIND
+from training.jobs.params import PARAMS_OF_KIND, choices_of, fields_of
 from training.jobs.spec import KINDS_WITH_REWARD_MODEL
 from training.models import ModelVersion, Run
 
@@ -37,6 +37,8 @@ KIND_TEXTS = {
     Run.Kind.PPO: "PPO: a policy against the reward model, with a KL penalty",
     Run.Kind.REJECTION: "Rejection: fine-tune on the best of n",
     Run.Kind.DPO: "DPO: a policy from the comparisons, without a reward model",
+    Run.Kind.RLOO: "RLOO: as PPO, without a value model",
+    Run.Kind.GRPO: "GRPO: as RLOO, in units of the spread within a prompt",
 }
 MAX_SEED = 2**62
 
@@ -48,20 +50,26 @@ def parameter_tables() -> list[dict[str, Any]]:
             "kind": kind,
             "label": Run.Kind(kind).label,
             "fields": [
-                {
-                    "name": field.name,
-                    "default": _default(field),
-                    "low": figure(field.metadata["low"]),
-                    "high": figure(field.metadata["high"]),
-                }
-                for field in dataclasses.fields(params)
+                {"name": field.name, "default": _default(field), "allowed": _allowed(field, hint)}
+                for field, hint in fields_of(params)
             ],
         }
         for kind, params in PARAMS_OF_KIND.items()
     ]
 
 
+def _allowed(field: dataclasses.Field[Any], hint: object) -> str:
+    """What may be given, in words."""
+    if hint is bool:
+        return "true, false"
+    if choices := choices_of(hint):
+        return ", ".join(choices)
+    return f"{figure(field.metadata['low'])} to {figure(field.metadata['high'])}"
+
+
 def _default(field: dataclasses.Field[Any]) -> str:
+    if isinstance(field.default, bool | str):
+        return str(field.default).lower()
     if field.default is not None:
         return figure(field.default)
     return "by model size" if field.name.endswith("learning_rate") else "none"
@@ -90,7 +98,7 @@ class RunForm(forms.Form):
         required=False,
         empty_label="The latest",
         widget=UnfoldAdminSelectWidget,
-        help_text="For PPO and rejection.",
+        help_text="For PPO, RLOO, GRPO and rejection; for SFT that chooses its epoch by reward.",
     )
     labelers = forms.ChoiceField(
         choices=LABELERS,

@@ -29,6 +29,9 @@ PASSED_ON = (
     "MASTER_PORT",
     "OMP_NUM_THREADS",
     "PATH",
+    "PODIUM_OPENAI_KEY",
+    "PODIUM_OPENAI_MODEL",
+    "PODIUM_OPENAI_URL",
     "PODIUM_TORCH_THREADS",
     "TMPDIR",
 )
@@ -84,5 +87,7 @@ def _environment(outer: Mapping[str, str]) -> dict[str, str]:
         **inherited,
         "PYTHONPATH": str(settings.BASE_DIR),
         "PYTHONUNBUFFERED": "1",
+        # A launcher gives its processes as long to stop as the worker gives the launcher.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(settings.TRAINER_GRACE_SECONDS),
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

@@ -64,6 +64,7 @@ class CompletionPublisher:
                 text=row["text"],
                 model=self.run.model.name,
                 token_ids=row["token_ids"],
+                logprobs=row.get("logprobs"),
                 finish_reason=row["finish_reason"],
                 seed=row["seed"],
                 template_sha256=row["template_sha256"],

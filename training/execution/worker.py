@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from training import lifecycle, snapshots
 from training.errors import RunFenced
 from training.execution.process import Trainer
 from training.execution.publish import CompletionPublisher, publish_model
+from training.jobs.events import Event as TrainerEvent
 from training.jobs.events import read_events
 from training.jobs.folder import EXIT_INTERRUPTED, JobFolder
 from training.jobs.params import parse_params
@@ -132,6 +134,7 @@ class _Supervisor:
         self.offset = 0
         self.stored = run.events.count()
         self.seen = 0
+        self.latest: TrainerEvent | None = None
         self.completions = CompletionPublisher(run, folder) if run.kind == "sample" else None
         self.next_heartbeat = 0.0
         self.held_until = time.monotonic() + settings.RUN_LEASE_SECONDS
@@ -144,7 +147,27 @@ class _Supervisor:
             self._tick()
             time.sleep(TICK_SECONDS)
         self._copy()
-        return exit_code
+        return self._translated(exit_code)
+
+    def _translated(self, exit_code: int) -> int:
+        """What the status of a launcher stands for: it is 1 whatever its processes ended with.
+
+        They say why they end, unless they are killed.
+        """
+        says_itself = exit_code <= 0 or exit_code == EXIT_INTERRUPTED
+        if says_itself or not settings.TRAINER_LAUNCH:
+            return exit_code
+        if self.latest is None:
+            # Ended before it could say anything: because it was told to, or it never began.
+            return exit_code if self.kill_at is None else EXIT_INTERRUPTED
+        meanings = {"interrupted": EXIT_INTERRUPTED, "failed": exit_code}
+        return meanings.get(self.latest.phase, -signal.SIGKILL)
+
+    def reason(self) -> str:
+        """Why the trainer says that it failed; empty when it says nothing."""
+        if self.latest is None or self.latest.phase != "failed":
+            return ""
+        return f"{self.latest.metrics.get('error', '')}\n\n"
 
     def _tick(self) -> None:
         close_old_connections()
@@ -169,6 +192,7 @@ class _Supervisor:
         # After a restart the file still begins with the lines of the earlier attempt.
         known = max(0, min(len(events), self.stored - self.seen))
         lifecycle.record_events(self.run, self.seen + known, events[known:])
+        self.latest = events[-1] if events[known:] else self.latest
         # Not before they are stored: what the database did not take is read again.
         self.offset, self.seen = offset, self.seen + len(events)
         if self.completions:
@@ -199,7 +223,8 @@ def _conclude(run: Run, folder: JobFolder, supervisor: _Supervisor, exit_code: i
         lifecycle.requeue_or_fail(run, f"The trainer was {how}.\n{supervisor.trainer.log_tail()}")
     else:
         lines = supervisor.trainer.log_tail().splitlines()[-MAX_ERROR_LINES:]
-        lifecycle.fail(run, f"The trainer ended with status {exit_code}.\n" + "\n".join(lines))
+        status = f"The trainer ended with status {exit_code}."
+        lifecycle.fail(run, supervisor.reason() + "\n".join([status, *lines]))
 
 
 def _fail_unless_fenced(run: Run, error: str) -> None:

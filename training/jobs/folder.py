@@ -112,7 +112,7 @@ def keep_folder(source: Path, target: Path) -> None:
     staging = target.with_name(f"{STAGING_PREFIX}{uuid.uuid4().hex}")
     shutil.copytree(source, staging)
     for path in [*staging.rglob("*"), staging]:
-        sync_folder(path)
+        sync_file(path)
     try:
         staging.rename(target)
     except OSError:
@@ -123,8 +123,13 @@ def keep_folder(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """fsync a folder (or a file), so that what was written there survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    """fsync a folder's list of names: without it a power cut may lose files that are whole."""
+    sync_file(folder)
+
+
+def sync_file(path: Path) -> None:
+    """fsync a file that was written and closed, so that its content survives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

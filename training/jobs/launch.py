@@ -21,12 +21,17 @@ def guarded(program: list[str]) -> list[str]:
     return [sys.executable, "-m", "training.jobs.launch", str(os.getpid()), *program]
 
 
-def main() -> None:
-    parent, *program = sys.argv[1:]
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
+def main() -> None:
+    parent, *program = sys.argv[1:]
+    die_with_parent()
     # The parent may have died before the signal was set.
     if os.getppid() != int(parent):
         sys.exit(1)

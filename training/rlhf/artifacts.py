@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from training.jobs.folder import sync_folder, write_json
-from training.rlhf import checkpoints
+from training.jobs.folder import sync_file, sync_folder, write_json
+from training.rlhf import checkpoints, distributed
 from training.rlhf.errors import TrainingError
 from training.rlhf.job import Job
 from training.rlhf.models import CARD, parameter_count
@@ -27,25 +27,52 @@ WHAT = {
     "ppo": "A policy optimised with PPO against a reward model (InstructGPT, step 3).",
     "rejection": "A language model fine-tuned on the best of several completions by reward.",
     "dpo": "A policy trained on comparisons by direct preference optimisation.",
+    "rloo": "A policy optimised with RLOO against a reward model.",
+    "grpo": "A policy optimised with GRPO against a reward model.",
 }
 
 
 def save_model(
-    job: Job, model: Any, renderer: Renderer, metrics: Mapping[str, Any], **record: Any
+    job: Job,
+    model: Any,
+    renderer: Renderer,
+    metrics: Mapping[str, Any],
+    beside: Callable[[Path], object] = lambda folder: None,
+    **record: Any,
 ) -> Path:
     """Write ``artifacts/model`` whole or not at all; ``record`` goes into podium.json.
+
+    ``beside`` is given the folder before it is published, to put more into it (an adapter, say).
+    The first rank writes, the others wait for it.
 
     Raises:
         TrainingError: a weight is not finite.
     """
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
+    job.events.write("save")
+    state = distributed.whole_state(model)
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise TrainingError(
             "training diverged: the weights are not finite; lower the learning rate"
         )
+    if distributed.is_main():
+        _write_model(job, model, state, renderer, metrics, beside, record)
+    distributed.barrier()
+    return job.folder.artifacts / MODEL
+
+
+def _write_model(
+    job: Job,
+    model: Any,
+    state: Mapping[str, Tensor],
+    renderer: Renderer,
+    metrics: Mapping[str, Any],
+    beside: Callable[[Path], object],
+    record: Mapping[str, Any],
+) -> None:
     staging, final = job.folder.artifacts / "model.tmp", job.folder.artifacts / MODEL
     for leftover in (staging, final):
         shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(staging, safe_serialization=True)
+    model.save_pretrained(staging, state_dict=dict(state), safe_serialization=True)
     renderer.tokenizer.save_pretrained(staging)
     card = {
         "kind": job.spec.kind,
@@ -57,18 +84,18 @@ def save_model(
     }
     write_json(staging / CARD, card)
     (staging / "README.md").write_text(_readme(card, parameter_count(model)), encoding="utf-8")
+    beside(staging)
     _refuse_pickles(staging)
     _sync_files(staging)
     staging.rename(final)
     sync_folder(job.folder.artifacts)
-    return final
 
 
 def finish(job: Job, metrics: Mapping[str, Any]) -> None:
     """Record the model made by ``save_model``; from here on the checkpoints are of no use."""
-    job.folder.write_result(artifact=MODEL, metrics=metrics)
-    job.events.write("done", **metrics)
-    checkpoints.clear(job.folder.checkpoints)
+    job.finish(MODEL, metrics)
+    if distributed.is_main():
+        checkpoints.clear(job.folder.checkpoints)
 
 
 def _readme(card: Mapping[str, Any], parameters: int) -> str:
@@ -111,6 +138,4 @@ def _sync_files(folder: Path) -> None:
         if path.is_file():
             # The library writes weights for its own user only; another process may serve them.
             path.chmod(0o644)
-            handle = os.open(path, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
+            sync_file(path)

@@ -6,36 +6,31 @@ vocabularies it is also the end token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
-
 # Padded tokens in one forward pass: bounds memory without a setting to tune. On a CPU it keeps the
 # activations of a small model in reach of the cache; a GPU takes more.
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 32768}
+# Starting one more pass costs about this part of a full one (the starter model on a CPU).
+PADDING_SHARE = 1 / 64
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts left-padded up to a common column, completions right-padded after it.
+    """B texts, right-padded, each without its last token: that one predicts nothing.
 
-    input_ids, attention_mask, position_ids: (B, P + C). mask: (B, C), true on completion tokens.
+    inputs: ``input_ids`` and ``attention_mask``, (B, T) each. mask: (B, T), true where the next
+    token is one of the completion. targets: (M,) those next tokens, text after text, so that
+    ``hidden[mask]`` predicts ``targets``.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    position_ids: Tensor
+    inputs: dict[str, Tensor]
     mask: Tensor
-
-    @property
-    def completions(self) -> Tensor:
-        """(B, C)"""
-        return self.input_ids[:, -self.mask.shape[1] :]
+    targets: Tensor
 
 
 def pad(
@@ -63,41 +58,34 @@ def lay_out(
     pad_id: int,
     device: torch.device | str = "cpu",
 ) -> Batch:
-    """Completions of all rows start in the same column, so one slice of logits covers them."""
-    prompt_ids, prompt_mask = pad(prompts, pad_id, "left")
-    ids, mask = pad(completions, pad_id, "right")
-    attention_mask = torch.cat([prompt_mask, mask], 1).to(device)
-    return Batch(
-        torch.cat([prompt_ids, ids], 1).to(device),
-        attention_mask,
-        positions(attention_mask),
-        mask.bool().to(device),
-    )
+    """Prompts with their completions, neither of them empty, for teacher forcing."""
+    texts = [[*p, *c][:-1] for p, c in zip(prompts, completions, strict=True)]
+    ids, attention_mask = pad(texts, pad_id)
+    mask = attention_mask.bool()
+    for row, prompt in enumerate(prompts):
+        mask[row, : len(prompt) - 1] = False
+    targets = torch.tensor([token for completion in completions for token in completion])
+    inputs = {"input_ids": ids.to(device), "attention_mask": attention_mask.to(device)}
+    return Batch(inputs, mask.to(device), targets.to(device))
 
 
 def passes(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     """Row numbers grouped by length, each group at most ``tokens`` wide when padded.
 
-    Longest first, so that running out of memory happens at once or never.
+    Longest first, so that running out of memory happens at once or never. A group ends early when
+    the padding it would add costs more than another pass.
     """
     group: list[int] = []
+    padding = 0
     for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if group and (len(group) + 1) * lengths[group[0]] > tokens:
+        longest = lengths[group[0]] if group else lengths[row]
+        padding += longest - lengths[row]
+        if group and ((len(group) + 1) * longest > tokens or padding > tokens * PADDING_SHARE):
             yield group
-            group = []
+            group, padding = [], 0
         group.append(row)
     if group:
         yield group
-
-
-def in_passes(
-    items: Sequence[T], length: Callable[[T], int], tokens: int, work: Callable[[list[T]], Tensor]
-) -> Tensor:
-    """``work`` on length-sorted groups; its rows are put back in the order of ``items``."""
-    groups = list(passes([length(item) for item in items], tokens))
-    results = torch.cat([work([items[row] for row in group]) for group in groups])
-    order = torch.tensor([row for group in groups for row in group])
-    return results[torch.argsort(order).to(results.device)]
 
 
 def micro_batch(batch: int, tokens_per_row: int, tokens: int) -> int:

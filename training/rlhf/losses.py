@@ -47,16 +47,33 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
 
 
-def pairwise_loss(scores: Tensor, pairs: Tensor, weights: Tensor) -> Tensor:
+def pairwise_loss(
+    scores: Tensor,
+    pairs: Tensor,
+    weights: Tensor,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """InstructGPT equation 1, and DPO equation 7 when ``scores`` are beta * log(pi / ref).
 
     Args:
-        scores: (N,), one for each completion, encoded once however many pairs it is in.
+        scores: (N,), one for each completion, encoded once however many pairs it is in; or (N, H),
+            of H heads that learn side by side: the mean of their losses.
         pairs: (P, 2), positions of winner and loser in ``scores``.
         weights: (P,), 1 / (pairs of the prompt * prompts of the batch), so that a prompt with nine
-            completions weighs as much as one with four.
+            completions weighs as much as one with four; or (P, H), a weight for each head.
+        margins: (P,), what the winner has to lead by (Llama 2, equation 2).
+        label_smoothing: the share of comparisons that are taken to be the wrong way round.
     """
-    return -(weights * logsigmoid(scores[pairs[:, 0]] - scores[pairs[:, 1]])).sum()
+    heads = scores.unsqueeze(-1) if scores.dim() == 1 else scores
+    shares = weights.unsqueeze(-1) if weights.dim() == 1 else weights
+    lead = heads[pairs[:, 0]] - heads[pairs[:, 1]]
+    ahead = 0 if margins is None else margins.unsqueeze(-1)
+    told = -logsigmoid(lead - ahead)
+    if label_smoothing:
+        reverse = -logsigmoid(-lead - ahead)
+        told = (1 - label_smoothing) * told + label_smoothing * reverse
+    return (shares * told).mean(-1).sum()
 
 
 def pair_accuracy(scores: Tensor, pairs: Tensor) -> Tensor:
@@ -76,6 +93,16 @@ def kl_rewards(
     last = mask.sum(1).long() - 1
     rewards[torch.arange(len(scores)), last] += scores
     return rewards
+
+
+def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: int) -> float:
+    """The next beta, so that KL (nats a completion) goes to ``target``: 1909.08593, section 2.2.
+
+    e = clip(KL / target - 1, -0.2, 0.2); beta <- beta (1 + e episodes / horizon). The paper's
+    K_beta = 0.1 is a horizon of ten batches; its code has the horizon.
+    """
+    error = max(-0.2, min(0.2, kl / target - 1))
+    return coef * (1 + error * episodes / horizon)
 
 
 def gae(

@@ -1,21 +1,19 @@
 """Loading policies, reward models and value models; the learning rate that suits their size.
 
-Only safetensors are read and no code of a repository is run. A reward model is a
-``AutoModelForSequenceClassification`` with one label; its ``forward`` is replaced by one that gives
-a score for every token, and the score of a text is read at its last real token by attention mask.
-The library's own reading looks for the last token that is not the padding token, which goes wrong
-where that is also the end token.
+Only safetensors are read and no code of a repository is run. A reward model is an
+``AutoModelForSequenceClassification``; how its scores are read is in ``score_heads``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -24,11 +22,19 @@ from transformers import (
     AutoTokenizer,
 )
 
-from training.rlhf.batching import TOKENS_PER_PASS, positions
+from training.rlhf import prefix, score_heads
+from training.rlhf.batching import TOKENS_PER_PASS
 from training.rlhf.errors import TrainingError
 from training.rlhf.rendering import Renderer
 
 CARD = "podium.json"
+
+# How to mend a model folder (or a repository on the Hub) of which a part cannot be read.
+REMEDIES = {
+    "config.json": "give the folder that save_pretrained wrote",
+    "tokenizer": "put tokenizer.json and tokenizer_config.json beside the weights",
+    "weights": "only whole safetensors are read: save the model again with save_pretrained",
+}
 
 # Learning rates by the number of parameters, (up to, rate). The rows for 1e9 and more are those of
 # the papers: InstructGPT (SFT 9.65e-6, RM 9e-6), Llama 2 (PPO 1e-6), N+ implementation details
@@ -67,31 +73,59 @@ def autocast() -> torch.autocast:
 
 
 def load_renderer(name: str) -> Renderer:
-    return Renderer(AutoTokenizer.from_pretrained(_found(name), trust_remote_code=False))
+    """Raises TrainingError when the tokenizer has tokens that the model has no embedding for."""
+    config = _read(AutoConfig, name, "config.json")
+    renderer = Renderer(_read(AutoTokenizer, name, "tokenizer"))
+    room = config.get_text_config().vocab_size
+    highest = max(renderer.tokenizer.get_vocab().values())
+    if highest >= room:
+        raise TrainingError(
+            f"{name} has an embedding of {room} tokens, and its tokenizer goes up to {highest}: "
+            "enlarge it (model.resize_token_embeddings) or leave out the added tokens"
+        )
+    return renderer
 
 
 def load_policy(name: str, *, frozen: bool = False) -> Any:
     """A causal language model on the device. ``frozen`` ones take half the memory on a GPU."""
-    model = AutoModelForCausalLM.from_pretrained(
-        _found(name),
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=_dtype(frozen),
-    )
+    model = _read(AutoModelForCausalLM, name, "weights", use_safetensors=True, dtype=_dtype(frozen))
     return _placed(model, frozen)
 
 
-def new_reward_model(name: str) -> Any:
-    """A reward model on the body of ``name``, with a new head unless ``name`` is one already.
+def new_reward_model(name: str, heads: int = 1, seed: int = 0) -> Any:
+    """A reward model on the body of ``name``, with new heads unless ``name`` is one already.
 
-    The head starts at zero, so that all texts score alike until a comparison says otherwise. The
-    random head of the summarisation papers (2403.17031, section 4) is for bodies of a billion
-    parameters; on the starter model, with a few hundred comparisons, its noise outweighed them.
+    Raises:
+        TrainingError: ``name`` is a reward model with another number of heads, or cannot be one.
     """
-    model = _load_classifier(name, frozen=False)
-    if not is_reward_model(name):
-        nn.init.zeros_(model.score.weight)
+    if is_reward_model(name):
+        model = _load_classifier(name, frozen=False)
+        if model.config.num_labels != heads:
+            raise TrainingError(
+                f"{name} is a reward model with {model.config.num_labels} score heads, and params "
+                f"ask for {heads}: give the same number, or start from a language model"
+            )
+        return model
+    # What the library adds to a body (a pooler, say) is random: the same for the same seed.
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = _load_classifier(name, frozen=False, new_heads=heads)
+    score_heads.start_new(model, seed)
     return model
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Let a model in training compute what it does in use; its configuration stays as it was.
+
+    TRL's own switch leaves on what is not a layer but a number beside one: attention dropout, in
+    most decoders. With it, the probability ratio of RLOO is not 1 before the first step.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def load_reward_model(name: str, *, frozen: bool = True) -> Any:
@@ -102,26 +136,35 @@ def load_reward_model(name: str, *, frozen: bool = True) -> Any:
 
 
 def is_reward_model(name: str) -> bool:
-    config = AutoConfig.from_pretrained(_found(name), trust_remote_code=False)
+    """Whether ``name`` is a classifier with one label, or with the heads that its card tells of."""
+    config = _read(AutoConfig, name, "config.json")
     names = config.architectures or []
-    return config.num_labels == 1 and any("SequenceClassification" in n for n in names)
+    heads = read_card(name).get("heads", 1)
+    return config.num_labels == heads and any("SequenceClassification" in n for n in names)
 
 
-def score_tokens(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """The score head at every token, (B, T) float32, whichever side is padded."""
-    scores: Tensor = model(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=positions(attention_mask),
-    )
+def scores_every_token(model: Any) -> bool:
+    """Whether a value model can be made of this reward model: a decoder, not an encoder."""
+    return bool(model.scores_every_token)
+
+
+def score_texts(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The score of each text by each head: (N, H) float32; one call of ``model``.
+
+    ``batch`` is that of ``prefix.lay_out_groups``; more entries are ignored.
+    """
+    scores: Tensor = model(**{name: batch[name] for name in prefix.FIELDS if name in batch})
     return scores
 
 
-def at_last_token(scores: Tensor, attention_mask: Tensor) -> Tensor:
-    """(B, T) -> (B,): the column of the last real token."""
-    columns = torch.arange(scores.shape[1], device=scores.device)
-    last = (attention_mask * (columns + 1)).argmax(1)
-    return scores.gather(1, last.unsqueeze(1)).squeeze(1)
+def score_tokens(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The mean of the heads at every token, (B, T) float32, whichever side is padded.
+
+    Raises:
+        TrainingError: the model is an encoder.
+    """
+    scores: Tensor = model(input_ids=input_ids, attention_mask=attention_mask, every_token=True)
+    return scores.mean(-1)
 
 
 def read_card(name: str) -> dict[str, Any]:
@@ -131,9 +174,14 @@ def read_card(name: str) -> dict[str, Any]:
 
 
 def context_length(model: Any) -> int:
-    """Positions that the model was made for; none declared means no bound."""
+    """Positions that the model was made for; none declared means no bound.
+
+    RoBERTa and its kin count positions from after the padding token's id: 514 declared, 512 usable.
+    """
     declared = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(declared) if declared else 2**31
+    tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+    unused = max(((getattr(table, "padding_idx", None) or -1) + 1 for table in tables), default=0)
+    return int(declared) - unused if declared and declared > 0 else 2**31
 
 
 def is_local(name: str) -> bool:
@@ -147,34 +195,49 @@ def _found(name: str) -> str:
     return name
 
 
-def _load_classifier(name: str, *, frozen: bool) -> Any:
-    model = AutoModelForSequenceClassification.from_pretrained(
-        _found(name),
-        num_labels=1,
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=_dtype(frozen),
-    )
-    if not isinstance(getattr(model, "score", None), nn.Linear):
-        raise TrainingError(f"{type(model).__name__} has no linear score head to read per token")
-    model.forward = types.MethodType(_forward_token_scores, model)
-    return _placed(model, frozen)
+def _read(factory: Any, name: str, part: str, **options: Any) -> Any:
+    """Raises TrainingError when a part of a model is missing, torn or of another format."""
+    try:
+        return factory.from_pretrained(_found(name), trust_remote_code=False, **options)
+    except (OSError, SafetensorError, ValueError) as error:
+        # A factory of models says by a ValueError that it does not have the architecture.
+        if part == "weights" and isinstance(error, ValueError):
+            raise
+        raise TrainingError(f"{name}: no readable {part} ({error}); {REMEDIES[part]}") from error
 
 
-def _forward_token_scores(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, **_: object
-) -> Tensor:
-    body = getattr(model, model.base_model_prefix)
-    hidden = body(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=position_ids,
-        use_cache=False,
-    ).last_hidden_state
-    # The head in float32 even under autocast: bfloat16 has 8 bits, too few to rank near ties.
-    with torch.autocast(hidden.device.type, enabled=False):
-        scores = nn.functional.linear(hidden.float(), model.score.weight.float())
-    return scores.squeeze(-1)
+def _load_classifier(name: str, *, frozen: bool, new_heads: int = 0) -> Any:
+    try:
+        model, info = _read(
+            AutoModelForSequenceClassification,
+            name,
+            "weights",
+            use_safetensors=True,
+            dtype=_dtype(frozen),
+            output_loading_info=True,
+            # A classifier of something else brings a head of another size: it is replaced.
+            **({"num_labels": new_heads, "ignore_mismatched_sizes": True} if new_heads else {}),
+        )
+    except ValueError as error:
+        kind = _read(AutoConfig, name, "config.json").model_type
+        raise TrainingError(
+            f"{name} is of type {kind}, which cannot score texts: {str(error)[:200]}"
+        ) from error
+    _require_body(name, model, info)
+    placed = _placed(model, frozen)
+    score_heads.attach(placed)
+    return placed
+
+
+def _require_body(name: str, model: Any, info: Mapping[str, Any]) -> None:
+    """Raises TrainingError when weights of the body were not in the files, hence are random."""
+    missing = [key for key in info["missing_keys"] if "pooler" not in key]
+    wrong = [key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]]
+    body = [key for key in [*missing, *wrong] if key.startswith(f"{model.base_model_prefix}.")]
+    if body:
+        raise TrainingError(
+            f"{name} lacks weights of a {type(model).__name__}, {body[0]} among {len(body)}"
+        )
 
 
 def _dtype(frozen: bool) -> torch.dtype:

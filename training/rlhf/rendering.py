@@ -47,22 +47,30 @@ class Rendered:
 class Renderer:
     """A tokenizer, made ready: it has a chat template, an end token and a padding token.
 
+    The tokenizer of an encoder has a separator for its end token, and a classification token that
+    opens a text where others have a beginning-of-sequence token.
+
     Raises:
-        TrainingError: the tokenizer has no end-of-sequence token, so no completion could ever end.
+        TrainingError: the tokenizer has neither an end-of-sequence token nor a separator, so no
+            completion could ever end.
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        if tokenizer.eos_token_id is None:
+        ends = (tokenizer.eos_token_id, tokenizer.sep_token_id)
+        end_id = next((token for token in ends if token is not None), None)
+        if end_id is None:
             raise TrainingError(
-                "the tokenizer has no end-of-sequence token: set eos_token in tokenizer_config.json"
+                "the tokenizer has no end-of-sequence token and no separator: set eos_token (or "
+                "sep_token, for an encoder) in tokenizer_config.json"
             )
         if tokenizer.pad_token_id is None:
             # Safe here: every length is taken from attention masks, never from the padding token.
-            tokenizer.pad_token = tokenizer.eos_token
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end_id)
         if not tokenizer.chat_template:
-            tokenizer.chat_template = PLAIN_TEMPLATE
+            opening = "cls_token" if tokenizer.bos_token_id is None else "bos_token"
+            tokenizer.chat_template = PLAIN_TEMPLATE.replace("bos_token", opening)
         self.tokenizer = tokenizer
-        self.end_id: int = tokenizer.eos_token_id
+        self.end_id: int = end_id
         self.pad_id: int = tokenizer.pad_token_id
 
     @property

@@ -3,26 +3,40 @@
 Prompts are taken in chunks of ``batch_prompts``, always the same ones together. A chunk is appended
 in one write; a restarted job keeps whole chunks and makes the torn one again. That, and one seed a
 completion, gives the same text however often a run was interrupted.
+
+Several processes share the prompts of a chunk; the first of them writes.
+
+A row of ``completions.jsonl``: ``prompt`` and ``index`` say which completion it is; ``text``;
+``token_ids`` without the end token, null when a server did not tell them; ``logprobs``, one for
+each of ``token_ids``, and ``end_logprob``, that of the end token, as ``generate.Completion`` has
+them, null when not known; ``finish_reason``, ``stop`` when the completion ended and ``length`` when
+it was cut off; ``seed``; ``template_sha256``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from training.jobs.params import SampleParams
+from training.rlhf import distributed, engines
+from training.rlhf.engines import Engine
 from training.rlhf.errors import TrainingError
-from training.rlhf.generate import Request, Sampling, completion_seed, generate
+from training.rlhf.generate import Completion, Request, Sampling, completion_seed
 from training.rlhf.job import Job
-from training.rlhf.models import context_length, load_policy, load_renderer
+from training.rlhf.models import load_renderer
 from training.rlhf.rendering import CUT_OFF, Renderer
+from training.rlhf.scoring import Scorer
 
 COMPLETIONS = "completions.jsonl"
+DECIMALS = 5
 
 
 class SamplingParams(Protocol):
@@ -52,23 +66,23 @@ class Prompt:
 def run(job: Job) -> None:
     params = job.spec.params
     assert isinstance(params, SampleParams)
-    renderer, model = load_renderer(job.spec.model), load_policy(job.spec.model, frozen=True)
+    renderer = load_renderer(job.spec.model)
+    engine = engines.choose(job, renderer)
     wanted = [(row, row["indexes"]) for row in job.rows()]
-    prompts = fit_prompts(job, renderer, context_length(model), wanted, params.max_new_tokens)
+    prompts = fit_prompts(job, renderer, engine.context, wanted, params.max_new_tokens)
     begun = time.monotonic()
     path = job.folder.artifacts / COMPLETIONS
-    made = write_completions(job, model, renderer, prompts, params, path)
+    made = write_completions(job, engine, renderer, prompts, params, path)
     rows = list(read_completions(path))
     metrics = {
         "completions": len(rows),
-        "tokens": sum(len(row["token_ids"]) for row in rows),
+        "tokens": sum(_length(renderer, row) for row in rows),
         "tokens_per_second": made / max(time.monotonic() - begun, 1e-9),
         "ended_share": sum(row["finish_reason"] != CUT_OFF for row in rows) / max(1, len(rows)),
         "prompts": len(prompts),
         "prompts_dropped": len(wanted) - len(prompts),
     }
-    job.folder.write_result(artifact=COMPLETIONS, metrics=metrics)
-    job.events.write("done", step=len(prompts), total=len(prompts), **metrics)
+    job.finish(COMPLETIONS, metrics, total=len(prompts))
 
 
 def fit_prompts(
@@ -77,59 +91,73 @@ def fit_prompts(
     context: int,
     wanted: Sequence[tuple[dict[str, Any], Sequence[int]]],
     max_new_tokens: int,
+    scorer: Scorer | None = None,
 ) -> list[Prompt]:
     """Prompts that leave room for an answer, each with the greatest length that the context allows.
 
     A prompt that fills the context, or that the chat template refuses, is dropped and named in an
-    event: cut, it would be another prompt than the one that people read.
+    event: cut, it would be another prompt than the one that people read. So is one that a
+    ``scorer`` of another vocabulary cannot read.
 
     Raises:
         TrainingError: none is left.
     """
+    anew = scorer if scorer and not scorer.renderer.same_vocabulary(renderer) else None
     prompts: list[Prompt] = []
-    dropped: dict[str, list[str]] = {"prompt_too_long": [], "refused_by_template": []}
+    dropped: dict[str, list[str]] = defaultdict(list)
     for row, indexes in wanted:
-        if not renderer.accepts(row["messages"]):
-            dropped["refused_by_template"].append(row["prompt"])
-            continue
-        ids = renderer.prompt_ids(row["messages"])
+        messages = row["messages"]
+        accepted = renderer.accepts(messages)
+        ids = renderer.prompt_ids(messages) if accepted else []
         limit = min(max_new_tokens, context - len(ids))
-        if limit < 1:
-            dropped["prompt_too_long"].append(row["prompt"])
+        if not accepted:
+            reason: str | None = "refused_by_template"
+        elif limit < 1:
+            reason = "prompt_too_long"
         else:
-            prompts.append(Prompt(row["prompt"], row["messages"], ids, indexes, limit))
+            reason = anew.refusal(messages) if anew else None
+        if reason:
+            dropped[reason].append(row["prompt"])
+        else:
+            prompts.append(Prompt(row["prompt"], messages, ids, indexes, limit))
     for reason, names in dropped.items():
-        if names:
-            job.events.write("data", prompts_dropped=len(names), reason=reason, prompts=names[:20])
+        job.events.write("data", prompts_dropped=len(names), reason=reason, prompts=names[:20])
     if not prompts:
+        counts = ", ".join(f"{len(names)} {reason}" for reason, names in dropped.items())
         raise TrainingError(
-            f"no prompt is accepted and leaves room for an answer in {context} tokens"
+            f"no prompt is accepted and leaves room for an answer in {context} tokens: {counts}"
         )
     return prompts
 
 
 def write_completions(
     job: Job,
-    model: Any,
+    engine: Engine,
     renderer: Renderer,
     prompts: Sequence[Prompt],
     params: SamplingParams,
     path: Path,
 ) -> int:
-    """Append what is missing in ``path``; returns the number of tokens written by this call."""
+    """Append what is missing in ``path``; returns the number of tokens written by this call.
+
+    Raises:
+        TrainingError: the engine fails, or draws from another model than the run names.
+    """
     how = Sampling(params.temperature, params.top_p, renderer.end_id, renderer.pad_id)
     chunks = list(_chunks(prompts, params.batch_prompts))
-    present = _keep_whole(path, chunks)
+    present = distributed.from_main(lambda: _keep_whole(path, chunks))
     tokens = 0
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        for number, chunk in enumerate(chunks[present:], start=present + 1):
-            job.stop_if_asked()
-            rows = _complete(job, model, renderer, chunk, how)
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
-            file.flush()
-            os.fsync(file.fileno())
-            tokens += sum(len(row["token_ids"]) for row in rows)
-            job.events.write("sample", step=number, total=len(chunks), completions=len(rows))
+    if present < len(chunks):
+        against = engine.checked_against
+        job.events.write("engine", engine=engine.name, checked_against=against)
+    for number, chunk in enumerate(chunks[present:], start=present + 1):
+        job.stop_if_asked()
+        rows = _complete(job, engine, renderer, chunk, how, check=number == present + 1)
+        if distributed.is_main():
+            _append(path, rows)
+        tokens += sum(_length(renderer, row) for row in rows)
+        job.events.write("sample", step=number, total=len(chunks), completions=len(rows))
+    distributed.barrier()
     return tokens
 
 
@@ -144,24 +172,69 @@ def read_completions(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _complete(
-    job: Job, model: Any, renderer: Renderer, chunk: Sequence[Prompt], how: Sampling
+    job: Job,
+    engine: Engine,
+    renderer: Renderer,
+    chunk: Sequence[Prompt],
+    how: Sampling,
+    *,
+    check: bool,
 ) -> list[dict[str, Any]]:
     seeds = [[completion_seed(job.spec.seed, p.id, i) for i in p.indexes] for p in chunk]
     requests = [Request(p.prompt_ids, s, p.limit) for p, s in zip(chunk, seeds, strict=True)]
-    answers = generate(model, requests, how, between_tokens=job.stop_if_asked)
+    answers = distributed.gather(list(engine.complete(distributed.share(requests), how)))
+    if check:
+        engines.check(job, engine, requests, answers, how)
+    exact = engine.has_exact_logprobs(how)
     return [
         {
             "prompt": prompt.id,
             "index": index,
-            "text": renderer.text(completion.token_ids),
-            "token_ids": completion.token_ids,
-            "finish_reason": "stop" if completion.ended else CUT_OFF,
+            **_row(renderer, completion, exact),
             "seed": seed,
             "template_sha256": renderer.template_sha256,
         }
         for prompt, its_seeds, completions in zip(chunk, seeds, answers, strict=True)
         for index, seed, completion in zip(prompt.indexes, its_seeds, completions, strict=True)
     ]
+
+
+def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _row(renderer: Renderer, completion: Completion, exact: bool) -> dict[str, Any]:
+    told = completion.text is None
+    known = exact and told
+    return {
+        "text": renderer.text(completion.token_ids) if told else completion.text,
+        "token_ids": completion.token_ids if told else None,
+        "logprobs": _rounded(completion.logprobs) if known else None,
+        "end_logprob": _rounded(completion.end_logprob) if known else None,
+        "finish_reason": "stop" if completion.ended else CUT_OFF,
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """A number or a list of them, or None.
+
+    Raises:
+        TrainingError: a number is not finite; the label store could not hold it.
+    """
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    if value is not None and not math.isfinite(value):
+        raise TrainingError(f"a token was drawn whose log-probability is {value}")
+    return None if value is None else round(value, DECIMALS)
+
+
+def _length(renderer: Renderer, row: Mapping[str, Any]) -> int:
+    """Tokens of a completion without its end token; counted anew where they were not told."""
+    ids = row["token_ids"]
+    return len(renderer.completion_ids(row["text"], None, CUT_OFF) if ids is None else ids)
 
 
 def _chunks(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:

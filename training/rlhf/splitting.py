@@ -24,11 +24,13 @@ def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list
     """
     if share <= 0:
         return list(rows), []
-    for key in (_author, _conversation):
-        held_out = _held_out(rows, key, share, seed)
-        if held_out:
-            kept = [row for row in rows if key(row) not in held_out]
-            return kept, [row for row in rows if key(row) in held_out]
+    for key in (_author, conversation):
+        chosen = _held_out(rows, key, share, seed)
+        # Another author may have asked the same.
+        words = {conversation(row) for row in rows if key(row) in chosen}
+        kept = [row for row in rows if conversation(row) not in words]
+        if words and kept:
+            return kept, [row for row in rows if conversation(row) in words]
     return list(rows), []
 
 
@@ -42,18 +44,20 @@ def _held_out(rows: Sequence[Row], key: Any, share: float, seed: int) -> set[str
     chosen: set[str] = set()
     taken = 0
     for group in sorted(sizes, key=lambda name: _shuffled(seed, name)):
-        # A prolific author is passed over rather than given half of the data.
-        if taken < target and taken + sizes[group] <= max(2 * target, 1):
+        # A prolific author is passed over rather than given half of the data, or all of it.
+        fits = taken + sizes[group] <= min(max(2 * target, 1), len(rows) - 1)
+        if taken < target and fits:
             chosen.add(group)
             taken += sizes[group]
     return chosen
 
 
 def _author(row: Mapping[str, Any]) -> str:
-    return str(row.get("author") or f"prompt of nobody: {_conversation(row)}")
+    return str(row.get("author") or f"prompt of nobody: {conversation(row)}")
 
 
-def _conversation(row: Mapping[str, Any]) -> str:
+def conversation(row: Mapping[str, Any]) -> str:
+    """The same for the same messages, whatever their ids."""
     return json.dumps(row["messages"], sort_keys=True)
 
 

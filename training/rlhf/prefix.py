@@ -1,0 +1,142 @@
+"""K completions of one prompt through a decoder: the prompt is encoded once, with gradients.
+
+Keys and values of the prompt are computed in one pass and repeated for its completions, which
+attend to them in a second pass; autograd sums what flows back. K(P + C) tokens become P + K·C. The
+result is that of encoding each text on its own, up to rounding (2410.20305 has the same by a block
+mask; a cache needs no kernel of its own and no padded square of scores).
+
+Shapes: G prompts, N texts, P and S columns. What is shared of a text is its prompt but for the last
+token: that one opens the text's own part, so the state that predicts the first completion token is
+in it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from training.rlhf import distributed
+from training.rlhf.batching import pad, positions
+
+# Two passes cost more than one where little is saved: below this share of tokens, texts go whole.
+LEAST_SAVING = 0.15
+
+FIELDS = ("prefix_ids", "prefix_mask", "prefix_of", "input_ids", "attention_mask")
+
+
+def can_share(model: Any) -> bool:
+    """Whether the model's attention sees all of the past and keeps it as keys and values.
+
+    Encoders see the future too; sliding windows, state-space layers and models trained with
+    recomputed activations (which allow no cache) go without sharing. So do models whose weights
+    are spread over ranks: a layer that ran twice cannot be gathered again for its gradient.
+    """
+    config = model.config.get_text_config(decoder=True)
+    sees_the_future = (
+        config.is_encoder_decoder or config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
+    if sees_the_future or not getattr(config, "use_cache", False):
+        return False
+    if getattr(model, "is_activation_checkpointing", False) or distributed.sharded():
+        return False
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def lay_out_groups(
+    groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], pad_id: int, *, share: bool
+) -> dict[str, Tensor]:
+    """Prompts with their completions, all as token ids, to one batch; see ``encode``.
+
+    input_ids, attention_mask: (N, S) the texts' own parts, right-padded.
+    completion_mask: (N, S) 1 on completion tokens.
+    Where sharing saves enough, also prefix_ids, prefix_mask: (G, P) left-padded, and prefix_of:
+    (N,) each text's row in them.
+    """
+    kept = _kept(groups, share)
+    rows = [
+        (number, list(prompt[kept[number] :]), list(completion))
+        for number, (prompt, completions) in enumerate(groups)
+        for completion in completions
+    ]
+    input_ids, attention_mask = pad([opening + text for _, opening, text in rows], pad_id)
+    completion_mask = attention_mask.clone()
+    for row, (_, opening, _text) in enumerate(rows):
+        completion_mask[row, : len(opening)] = 0
+    batch = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "completion_mask": completion_mask,
+    }
+    if any(kept):
+        prefixes = [prompt[: kept[number]] for number, (prompt, _) in enumerate(groups)]
+        ids, mask = pad(prefixes, pad_id, "left")
+        of = torch.tensor([number for number, _, _ in rows])
+        batch |= {"prefix_ids": ids, "prefix_mask": mask, "prefix_of": of}
+    return batch
+
+
+def encoded_tokens(
+    groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], *, share: bool
+) -> int:
+    """Tokens that ``encode`` computes for these groups laid out, padding included."""
+    kept = _kept(groups, share)
+    own = [
+        len(prompt) - kept[number] + len(completion)
+        for number, (prompt, completions) in enumerate(groups)
+        for completion in completions
+    ]
+    return len(own) * max(own, default=0) + len(groups) * max(kept, default=0)
+
+
+def _kept(
+    groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], share: bool
+) -> list[int]:
+    """How many tokens of each prompt are encoded once."""
+    if share and saving(groups) >= LEAST_SAVING:
+        return [max(0, len(prompt) - 1) for prompt, _ in groups]
+    return [0] * len(groups)
+
+
+def saving(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> float:
+    """The share of token encodings that a shared prompt saves."""
+    texts = sum(len(p) + len(c) for p, completions in groups for c in completions)
+    saved = sum((len(cs) - 1) * max(0, len(p) - 1) for p, cs in groups)
+    return saved / max(1, texts)
+
+
+def encode(body: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """Last hidden states of the texts' own parts: (N, S, d). ``body`` is a model without its head.
+
+    Extra entries of ``batch`` are ignored.
+    """
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    if "prefix_ids" not in batch:
+        hidden: Tensor = body(
+            input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=False
+        ).last_hidden_state
+        return hidden
+    prefix_mask = batch["prefix_mask"]
+    cache = DynamicCache(config=body.config)
+    body(
+        input_ids=batch["prefix_ids"],
+        attention_mask=prefix_mask,
+        position_ids=positions(prefix_mask),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    of = batch["prefix_of"]
+    cache.batch_select_indices(of)
+    whole_mask = torch.cat([prefix_mask[of], mask], 1)
+    return body(
+        input_ids=ids,
+        attention_mask=whole_mask,
+        position_ids=positions(whole_mask)[:, prefix_mask.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
