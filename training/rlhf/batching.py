@@ -14,9 +14,9 @@ from torch import Tensor
 
 # Padded tokens in one forward pass: bounds memory without a setting to tune. On a CPU it keeps the
 # activations of a small model in reach of the cache; a GPU takes more.
-TOKENS_PER_PASS = {"cpu": 4096, "cuda": 32768}
-# Starting one more pass costs about this part of a full one (the starter model on a CPU).
-PADDING_SHARE = 1 / 64
+TOKENS_PER_PASS = {"cpu": 1536, "cuda": 32768}
+# Starting one more pass costs about this part of a full one (the starter model on two CPU cores).
+PADDING_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
