@@ -34,8 +34,10 @@ def _alpaca(row: Row) -> Row | None:
 
 
 def _prompt_and_completion(row: Row) -> Row | None:
-    """{"prompt": text, "completion": text}"""
-    if not isinstance(row.get("completion"), str) or {"completions", "reference"} & row.keys():
+    """{"prompt": text, "completion": text}; a list is taken for a slip of ``completions``."""
+    if "completion" not in row or {"completions", "reference"} & row.keys():
+        return None
+    if isinstance(row["completion"], list):
         return None
     rest = {k: v for k, v in row.items() if k != "completion"}
     return {**rest, "reference": row["completion"]}

@@ -209,6 +209,8 @@ def test_demonstrations_of_other_formats_become_prompts_with_a_reference(row, as
         ({"instruction": "Sort.", "input": ["2"], "output": "x"}, "wrong_type"),
         ({"instruction": "Sort."}, "missing_prompt"),
         ({"prompt": "x", "completion": " "}, "empty_text"),
+        ({"prompt": "x", "completion": 3}, "wrong_type"),
+        ({"prompt": "x", "completion": ["y"]}, "unknown_field"),
     ],
 )
 def test_a_bad_row_of_another_format_has_a_code_too(row, code):
