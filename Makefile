@@ -2,6 +2,7 @@
 # make test   set up and run every test
 # make lint   every static check
 # make bench  benchmarks, each a ratio against a peer in one run
+# make demo   once around the loop, and what it was worth (PORT, DATA_DIR)
 # make lock   write the lock files anew
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ export DJANGO_SETTINGS_MODULE := config.settings
 export PYTHONUNBUFFERED := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: run test lint format bench lock setup setup-dev clean
+.PHONY: run test lint format bench demo lock setup setup-dev clean
 
 run: setup
 	$(BIN)/python manage.py serve
@@ -63,6 +64,9 @@ test: setup-dev
 
 bench: setup-dev
 	python -m benchmarks
+
+demo: setup-dev
+	@python -m benchmarks.demo
 
 lock:
 	bash requirements/lock.sh

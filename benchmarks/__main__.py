@@ -6,7 +6,7 @@ one run (``reward_memory``: MB); both sides are shown to do the same work before
 figure of an installation against what it may cost. The exit status tells whether all could be
 measured, never whether a figure is good.
 
-Longer ones are commands of their own: ``benchmarks.methods``, ``benchmarks.real_comparisons``,
+Longer ones are commands of their own: ``benchmarks.experiments``, ``benchmarks.real_comparisons``,
 ``benchmarks.killed``, ``benchmarks.gold_gain``, ``benchmarks.gpu``.
 """
 

@@ -13,14 +13,11 @@ from itertools import islice
 from math import sqrt
 
 from benchmarks import STARTER
-from training.jobs.world import draw_tasks, score
-from training.rlhf.generate import Request, Sampling, completion_seed, generate
-from training.rlhf.models import load_policy, load_renderer
+from benchmarks.answers import answers
+from training.jobs.world import draw_tasks
 
 PROMPTS = 240
 ANSWERS = 4
-AT_ONCE = 40
-MAX_NEW_TOKENS = 64
 # Neither the starter pool nor the starter model's training drew from this seed.
 WORLD_SEED = 987_654
 
@@ -46,25 +43,12 @@ def main() -> int:
 
 def gold(model_folder: str) -> list[float]:
     """Mean gold score of the answers to each prompt."""
-    renderer, model = load_renderer(model_folder), load_policy(model_folder)
-    how = Sampling(1.0, 1.0, renderer.end_id, renderer.pad_id)
-    tasks = list(islice(draw_tasks(WORLD_SEED), PROMPTS))
-    requests = [
-        Request(
-            renderer.prompt_ids(task.messages),
-            [completion_seed(0, str(number), k) for k in range(ANSWERS)],
-            MAX_NEW_TOKENS,
-        )
-        for number, task in enumerate(tasks)
+    tasks = islice(draw_tasks(WORLD_SEED), PROMPTS)
+    prompts = [{"prompt": str(n), "messages": task.messages} for n, task in enumerate(tasks)]
+    return [
+        statistics.fmean(answer.gold.total for answer in group)
+        for group in answers(model_folder, prompts, ANSWERS, seed=0)
     ]
-    means = []
-    for start in range(0, PROMPTS, AT_ONCE):
-        batch = slice(start, start + AT_ONCE)
-        answers = generate(model, requests[batch], how)
-        for task, group in zip(tasks[batch], answers, strict=True):
-            texts = [renderer.text(answer.token_ids) for answer in group]
-            means.append(statistics.fmean(score(task.messages, text).total for text in texts))
-    return means
 
 
 if __name__ == "__main__":

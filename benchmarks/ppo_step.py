@@ -34,6 +34,7 @@ from training.jobs.spec import JobSpec
 from training.jobs.world import starter_prompts
 from training.rlhf import ppo
 from training.rlhf.job import Job
+from training.rlhf.memory import keep_freed_memory
 from training.rlhf.models import load_renderer
 
 SIDES = ("ours", "peer")
@@ -104,7 +105,8 @@ def check(steps: list[dict[str, Any]]) -> None:
 
 
 def ours(folder: Path) -> None:
-    """PPO of the job in a folder, a step a turn."""
+    """PPO of the job in a folder, a step a turn, with memory as the program keeps it."""
+    keep_freed_memory()
     job_folder = JobFolder(folder / "job")
     events = _Turns(job_folder.events)
     events.turn.begin()

@@ -163,7 +163,6 @@ STATIC_ROOT = Path(env.text("STATIC_ROOT", str(DATA_DIR / "static")))
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 # Of the locked npm packages only these folders are served.
 STATICFILES_DIRS = [
-    ("vendor/sortablejs", BASE_DIR / "node_modules" / "sortablejs"),
     ("vendor/pretendard", BASE_DIR / "node_modules" / "pretendard" / "dist" / "web" / "variable"),
 ]
 # Served from where they lie: no collectstatic between an edit, or an upgrade, and the page.
@@ -275,6 +274,7 @@ UNFOLD = {
                     _page("Pools", "inbox", "labeling_pool_changelist"),
                     _page("Prompts", "forum", "labeling_prompt_changelist"),
                     _page("Demonstrations", "edit_note", "labeling_demonstration_changelist"),
+                    _page("Writing", "draw", "labeling_writing_changelist"),
                     _page("Tasks", "checklist", "labeling_task_changelist"),
                     _page("Assignments", "assignment_ind", "labeling_assignment_changelist"),
                     _page("Rankings", "leaderboard", "labeling_ranking_changelist"),

@@ -13,7 +13,17 @@ from datetime import timedelta
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from labeling.models import Assignment, Completion, Pool, Prompt, Round, Slot, Task, User
+from labeling.models import (
+    Assignment,
+    Completion,
+    Pool,
+    Prompt,
+    Round,
+    Slot,
+    Task,
+    User,
+    Writing,
+)
 
 LEASE_LIVE = Q(state=Slot.State.LEASED, lease_until__gt=Now())
 LEASE_ENDED = Q(state=Slot.State.LEASED, lease_until__lte=Now())
@@ -130,6 +140,15 @@ def close_assignment(
     """Move an open assignment to ``state``; False when it was not open any more."""
     return bool(
         Assignment.objects.filter(pk=assignment.pk, state=Assignment.State.OPEN).update(
+            state=state, skip_reason=skip_reason, finished_at=Now()
+        )
+    )
+
+
+def close_writing(writing: Writing, state: Writing.State, *, skip_reason: str = "") -> bool:
+    """Move an open writing to ``state``; False when it was not open any more."""
+    return bool(
+        Writing.objects.filter(pk=writing.pk, state=Writing.State.OPEN).update(
             state=state, skip_reason=skip_reason, finished_at=Now()
         )
     )

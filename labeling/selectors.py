@@ -7,8 +7,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from django.db import models
-from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import (
+    Count,
+    DurationField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    Min,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from labeling.errors import NotFound
@@ -16,6 +28,7 @@ from labeling.models import (
     Assignment,
     Comparison,
     Demonstration,
+    GuidelineVersion,
     Pool,
     Prompt,
     Ranking,
@@ -23,6 +36,7 @@ from labeling.models import (
     Slot,
     Task,
     User,
+    Writing,
 )
 from labeling.ordering import ALIASES
 
@@ -103,7 +117,6 @@ def task_payload(assignment: Assignment) -> dict[str, Any]:
     """
     pool = assignment.task.prompt.pool
     text_of = dict(assignment.task.completions.values_list("number", "text"))
-    guideline = assignment.guideline_version
     return {
         "assignment": str(assignment.pk),
         "lease_token": str(assignment.lease_token),
@@ -115,12 +128,57 @@ def task_payload(assignment: Assignment) -> dict[str, Any]:
             for alias, number in assignment.number_of_alias.items()
         ],
         "rubric": pool.rubric,
-        "guidelines": {
-            "version": guideline.number if guideline else 0,
-            "text": guideline.text if guideline else "",
-        },
+        "guidelines": _guidelines(assignment.guideline_version),
         "draft": assignment.draft,
     }
+
+
+def _guidelines(version: GuidelineVersion | None) -> dict[str, Any]:
+    return {"version": version.number if version else 0, "text": version.text if version else ""}
+
+
+def writing_payload(writing: Writing) -> dict[str, Any]:
+    """All that a labeler sees of a prompt to write for: an allow-list, as for tasks."""
+    return {
+        "handle": str(writing.pk),
+        "pool": writing.prompt.pool.name,
+        "prompt": {"messages": writing.prompt.messages},
+        "guidelines": _guidelines(writing.guideline_version),
+    }
+
+
+def open_writings(labeler: User, pools: QuerySet[Pool]) -> QuerySet[Writing]:
+    """Prompts the labeler has been handed and has neither written for nor skipped, oldest first."""
+    return (
+        Writing.objects.filter(labeler=labeler, state=Writing.State.OPEN, prompt__pool__in=pools)
+        .select_related("prompt__pool", "guideline_version")
+        .order_by("created_at")
+    )
+
+
+def prompts_to_demonstrate(labeler: User, pools: QuerySet[Pool]) -> QuerySet[Prompt]:
+    """Prompts the labeler has never been handed, nor written for; the fewest demonstrations first.
+
+    One that somebody is writing for counts as written.
+    """
+    of_prompt = {"prompt": OuterRef("pk")}
+    known = Exists(Writing.objects.filter(labeler=labeler, **of_prompt)) | Exists(
+        Demonstration.objects.filter(author=labeler, **of_prompt)
+    )
+    under_way = Writing.objects.filter(state=Writing.State.OPEN)
+    return (
+        Prompt.objects.filter(~known, pool__in=pools)
+        .annotate(there=_counted(Demonstration.objects.all()) + _counted(under_way))
+        .order_by("there", "id")
+        .select_related("pool")
+    )
+
+
+def _counted(rows: QuerySet[Any]) -> Coalesce:
+    """How many of ``rows`` belong to the outer prompt."""
+    per_prompt = rows.filter(prompt=OuterRef("pk")).order_by().values("prompt")
+    count = per_prompt.annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(count, output_field=IntegerField()), 0)
 
 
 def retry_after(labeler: User, pool: Pool | None) -> int:
@@ -275,6 +333,7 @@ def demonstration_rows(
             "prompt_author": row.prompt.author,
             "use_case": row.prompt.use_case,
             "author": row.author.username if row.author else "",
+            "simulated": row.author is not None and row.author.is_simulated,
             "messages": row.prompt.messages,
             "completion": row.text,
         }

@@ -18,7 +18,10 @@ from labeling import selectors, services
 from labeling.errors import LabelingError, LeaseExpired, NotFound
 from labeling.forms import RankingForm, SkipForm
 from labeling.models import Assignment, Pool, User
+from labeling.rendering.document import Renderer
 
+VIEWS = ("text", "markdown", "raw")
+VIEW_COOKIE_SECONDS = 365 * 24 * 3600
 # Up to so many characters, the turns before the prompt are shown unfolded.
 SHORT_HISTORY = 1_200
 
@@ -75,6 +78,15 @@ def assignment(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpRespons
         messages.info(request, "That prompt was already submitted or skipped.")
         return redirect(_next_url(leased))
     return _ranking_page(request, leased, RankingForm(task), task)
+
+
+@never_cache
+@login_required
+@require_GET
+def texts(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
+    """The prompt and its answers in another view, for the page that shows them."""
+    task = selectors.task_payload(_assignment(request.user, assignment_id))
+    return render(request, "labeling/texts.html", {"task": task, **_reading(request)})
 
 
 @login_required
@@ -151,13 +163,26 @@ def _ranking_page(
         "earlier": earlier,
         "earlier_open": sum(len(turn["content"]) for turn in earlier) <= SHORT_HISTORY,
         "prompt": prompt,
+        **_reading(request),
         "rankings_today": selectors.rankings_today(request.user),
         "next_url": _next_url(leased),
         "saved_message": SAVED,
         "late_message": SAVED_LATE,
         "heartbeat_every": _heartbeat_seconds(leased),
     }
-    return render(request, "labeling/ranking.html", context, status=status)
+    response = render(request, "labeling/ranking.html", context, status=status)
+    # Without JavaScript the choice is remembered here. A look at the raw text is no choice.
+    if request.GET.get("view") in VIEWS[:2]:
+        response.set_cookie(
+            "view", request.GET["view"], max_age=VIEW_COOKIE_SECONDS, samesite="Lax"
+        )
+    return response
+
+
+def _reading(request: HttpRequest) -> dict[str, Any]:
+    """How texts are shown: as asked for, else as this browser chose last."""
+    asked = request.GET.get("view", request.COOKIES.get("view"))
+    return {"view": asked if asked in VIEWS else VIEWS[0], "renderer": Renderer()}
 
 
 def _heartbeat_seconds(leased: Assignment) -> int:

@@ -85,11 +85,20 @@ def rows_of(run: Run, name: str) -> Iterator[Row]:
     if name == "ptx":
         return pretraining_rows(run.pool)
     if name == "demonstrations":
-        return demonstrations(run.pool, run.labelers if run.kind == Run.Kind.SFT else "auto")
+        return demonstrations(run.pool, _writers(run))
     if run.kind == Run.Kind.SAMPLE:
         assert run.pool is not None
         return prompts_to_sample(run.pool, run.round)
     return prompts(run.pool)
+
+
+def _writers(run: Run) -> str:
+    """Whose demonstrations. A reward model of simulated rankings may find its zero on people's; one
+    of people's rankings reads nothing that was simulated.
+    """
+    if run.kind == Run.Kind.SFT or run.labelers == Run.Labelers.PEOPLE:
+        return run.labelers
+    return "auto"
 
 
 def training_rankings(pool: Pool | None, labelers: str) -> QuerySet[Ranking]:

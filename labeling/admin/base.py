@@ -205,6 +205,11 @@ def shortened(text: str, length: int = 100) -> str:
     return flat if len(flat) <= length else f"{flat[: length - 1]}…"
 
 
+def text_block(text: str) -> str:
+    """Text of people or models as it is, line breaks and all."""
+    return format_html('<div class="podium-text">{}</div>', text)
+
+
 def counted(rows: QuerySet[Any], path: str) -> Coalesce:
     """How many of ``rows`` lead by ``path`` to the outer row: no query of its own for each row."""
     per_row = rows.filter(**{path: OuterRef("pk")}).order_by().values(path)

@@ -16,7 +16,16 @@ from labeling import selectors, services
 from labeling.admin.base import AnsweredForm, CarefulDeletion, action, counted, display
 from labeling.admin.forms import ImportForm, PoolForm
 from labeling.execution import read_lines
-from labeling.models import Assignment, Demonstration, Pool, Prompt, Ranking, Slot, Task
+from labeling.models import (
+    Assignment,
+    Demonstration,
+    Pool,
+    Prompt,
+    Ranking,
+    Slot,
+    Task,
+    Writing,
+)
 
 EXPORTS = {
     "comparisons": ("jsonl", "trl", "parquet", "csv"),
@@ -57,6 +66,7 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
     work_paths = (
         (Ranking, "task__prompt__pool"),
         (Assignment, "task__prompt__pool"),
+        (Writing, "prompt__pool"),
         (Demonstration, "prompt__pool"),
     )
 

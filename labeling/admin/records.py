@@ -1,4 +1,4 @@
-"""The records underneath: prompts, tasks, assignments, rankings, comparisons and demonstrations."""
+"""The records underneath: prompts, tasks, assignments, rankings and comparisons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 
-from labeling.admin.base import CarefulDeletion, RecordAdmin, counted, display, link, shortened
+from labeling.admin.base import (
+    CarefulDeletion,
+    RecordAdmin,
+    counted,
+    display,
+    link,
+    shortened,
+    text_block,
+)
 from labeling.models import (
     Assignment,
     Comparison,
@@ -22,6 +30,7 @@ from labeling.models import (
     Ranking,
     Slot,
     Task,
+    Writing,
 )
 from labeling.ordering import ALIASES
 
@@ -54,6 +63,7 @@ class PromptAdmin(CarefulDeletion):
     work_paths = (
         (Ranking, "task__prompt"),
         (Assignment, "task__prompt"),
+        (Writing, "prompt"),
         (Demonstration, "prompt"),
     )
 
@@ -349,44 +359,11 @@ class ComparisonAdmin(RecordAdmin):
 
     @display(description="a")
     def a_text(self, comparison: Comparison) -> str:
-        return _text(comparison.a.text)
+        return text_block(comparison.a.text)
 
     @display(description="b")
     def b_text(self, comparison: Comparison) -> str:
-        return _text(comparison.b.text)
-
-
-@admin.register(Demonstration)
-class DemonstrationAdmin(RecordAdmin):
-    """Answers somebody would have wanted, for supervised fine-tuning."""
-
-    list_display = ("text_start", "prompt_text", "pool", "author", "created_at")
-    list_filter = ("prompt__pool", "author")
-    list_select_related = ("prompt__pool", "author")
-    search_fields = ("text", "author__username")
-    ordering = ("-id",)
-    fields = ("prompt", "shown_text", "author", "created_at")
-    readonly_fields = ("shown_text",)
-
-    @display(description="demonstration", ordering="pk")
-    def text_start(self, demonstration: Demonstration) -> str:
-        return shortened(demonstration.text, 80)
-
-    @display(description="prompt")
-    def prompt_text(self, demonstration: Demonstration) -> str:
-        return str(demonstration.prompt)
-
-    @display(description="pool")
-    def pool(self, demonstration: Demonstration) -> str:
-        return demonstration.prompt.pool.name
-
-    @display(description="text")
-    def shown_text(self, demonstration: Demonstration) -> str:
-        return _text(demonstration.text)
-
-
-def _text(text: str) -> str:
-    return format_html('<div class="podium-text">{}</div>', text)
+        return text_block(comparison.b.text)
 
 
 def _links(records: Any) -> str:

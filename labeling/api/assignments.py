@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any, cast
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -14,31 +13,13 @@ from rest_framework.views import APIView
 
 from labeling import selectors, services
 from labeling.api.permissions import IsLabeler
-from labeling.errors import PoolClosed
-from labeling.models import Pool, User
-
-
-class NextInput(serializers.Serializer[Any]):
-    pool = serializers.CharField(max_length=200, required=False, allow_null=True, default=None)
-
-
-class MessageOutput(serializers.Serializer[Any]):
-    role = serializers.CharField()
-    content = serializers.CharField()
-
-
-class PromptOutput(serializers.Serializer[Any]):
-    messages = MessageOutput(many=True)
+from labeling.api.shared import GuidelinesOutput, NextInput, PromptOutput, asked_pool, checked
+from labeling.models import User
 
 
 class CompletionOutput(serializers.Serializer[Any]):
     alias = serializers.CharField()
     text = serializers.CharField()
-
-
-class GuidelinesOutput(serializers.Serializer[Any]):
-    version = serializers.IntegerField()
-    text = serializers.CharField(allow_blank=True)
 
 
 class TaskOutput(serializers.Serializer[Any]):
@@ -101,25 +82,17 @@ class NextAssignmentView(APIView):
         request=NextInput,
         responses={
             200: TaskOutput,
-            204: OpenApiResponse(OpenApiTypes.NONE, "None is free now; see Retry-After."),
+            204: OpenApiResponse(None, "None is free now; see Retry-After."),
         },
     )
     def post(self, request: Request) -> Response:
-        pool = self._pool(_checked(NextInput, request)["pool"])
+        pool = asked_pool(request)
         labeler = cast(User, request.user)
         assignment = services.lease_next(labeler, pool=pool)
         if assignment is None:
             wait = selectors.retry_after(labeler, pool)
             return Response(status=status.HTTP_204_NO_CONTENT, headers={"Retry-After": str(wait)})
         return Response(selectors.task_payload(assignment))
-
-    def _pool(self, name_or_id: str | None) -> Pool | None:
-        if name_or_id is None:
-            return None
-        pool = selectors.pool_named(name_or_id)
-        if not pool.is_open:
-            raise PoolClosed
-        return pool
 
 
 class SubmitView(APIView):
@@ -129,7 +102,7 @@ class SubmitView(APIView):
 
     @extend_schema(request=SubmitInput, responses={201: SubmitOutput})
     def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
-        given = _checked(SubmitInput, request)
+        given = checked(SubmitInput, request)
         given["note"] = given["note"] or ""
         submitted = services.submit_ranking(cast(User, request.user), assignment_id, **given)
         return Response(submitted._asdict(), status=status.HTTP_201_CREATED)
@@ -142,7 +115,7 @@ class DraftView(APIView):
 
     @extend_schema(request=DraftInput, responses={204: None})
     def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
-        given = _checked(DraftInput, request)
+        given = checked(DraftInput, request)
         services.save_draft(cast(User, request.user), assignment_id, **given)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -154,7 +127,7 @@ class SkipView(APIView):
 
     @extend_schema(request=SkipInput, responses={204: None})
     def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
-        given = _checked(SkipInput, request)
+        given = checked(SkipInput, request)
         services.skip_assignment(cast(User, request.user), assignment_id, **given)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -166,12 +139,6 @@ class HeartbeatView(APIView):
 
     @extend_schema(request=LeaseInput, responses=LeaseOutput)
     def post(self, request: Request, assignment_id: uuid.UUID) -> Response:
-        given = _checked(LeaseInput, request)
+        given = checked(LeaseInput, request)
         seconds = services.extend_lease(cast(User, request.user), assignment_id, **given)
         return Response({"lease_seconds": seconds})
-
-
-def _checked(input_: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    given = input_(data=request.data)
-    given.is_valid(raise_exception=True)
-    return dict(given.validated_data)

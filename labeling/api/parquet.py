@@ -39,6 +39,7 @@ def _schema(pa: Any, kind: str) -> Any:
                 ("prompt_author", text),
                 ("use_case", text),
                 ("author", text),
+                ("simulated", pa.bool_()),
                 ("messages", messages),
                 ("completion", text),
             ]

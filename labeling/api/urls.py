@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.api import assignments, pools
+from labeling.api import assignments, demonstrations, pools
 
 app_name = "labeling-api"
 urlpatterns = [
@@ -30,5 +30,12 @@ urlpatterns = [
         "assignments/<uuid:assignment_id>/heartbeat/",
         assignments.HeartbeatView.as_view(),
         name="assignment-heartbeat",
+    ),
+    path("demonstrations/", demonstrations.DemonstrationView.as_view(), name="demonstration"),
+    path(
+        "demonstrations/next/", demonstrations.NextWritingView.as_view(), name="demonstration-next"
+    ),
+    path(
+        "demonstrations/skip/", demonstrations.WritingSkipView.as_view(), name="demonstration-skip"
     ),
 ]

@@ -1,6 +1,13 @@
 """Bulk work of labeling, done for a person or by a worker."""
 
 from labeling.execution.imports import ImportReport, import_prompts
-from labeling.execution.lines import read_lines
+from labeling.execution.lines import LineError, checked_text, read_lines, text_digest
 
-__all__ = ["ImportReport", "import_prompts", "read_lines"]
+__all__ = [
+    "ImportReport",
+    "LineError",
+    "checked_text",
+    "import_prompts",
+    "read_lines",
+    "text_digest",
+]

@@ -131,11 +131,9 @@ class _Batch:
 
     def _store_references(self) -> set[int]:
         """The numbers of the lines whose reference was new."""
-        known = set(
-            Demonstration.objects.filter(
-                prompt__in=[prompt for prompt, _, _ in self.references]
-            ).values_list("prompt_id", "digest")
-        )
+        prompts = [prompt for prompt, _, _ in self.references]
+        imported = Demonstration.objects.filter(prompt__in=prompts, author=None)
+        known = set(imported.values_list("prompt_id", "digest"))
         rows, numbers = [], set()
         for prompt, number, text in self.references:
             digest = text_digest(text)

@@ -90,7 +90,7 @@ def parse_line(number: int, raw: bytes) -> PromptLine:
         if row.get("completions") is not None
         else None,
         labels={name: _label(row, name) for name in MAX_LABEL_CHARACTERS},
-        reference=_text(row["reference"], "reference")
+        reference=checked_text(row["reference"], "reference")
         if row.get("reference") is not None
         else None,
     )
@@ -134,7 +134,7 @@ def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
     if prompt is not None and messages is not None:
         raise LineError("ambiguous_prompt", "has both “prompt” and “messages”; give one")
     if messages is None:
-        return [{"role": "user", "content": _text(prompt, "prompt")}]
+        return [{"role": "user", "content": checked_text(prompt, "prompt")}]
     if not isinstance(messages, list) or not 1 <= len(messages) <= MAX_MESSAGES:
         raise LineError("wrong_type", f"messages must be a list of 1 to {MAX_MESSAGES} turns")
     turns = [_turn(turn, f"messages[{index}]") for index, turn in enumerate(messages)]
@@ -148,7 +148,7 @@ def _turn(turn: object, where: str) -> dict[str, str]:
         raise LineError("wrong_type", f"{where} must be an object with role and content")
     if turn.get("role") not in ROLES:
         raise LineError("wrong_role", f"{where}.role must be one of {', '.join(ROLES)}")
-    return {"role": turn["role"], "content": _text(turn.get("content"), f"{where}.content")}
+    return {"role": turn["role"], "content": checked_text(turn.get("content"), f"{where}.content")}
 
 
 def _completions(given: object) -> list[tuple[str, str]]:
@@ -169,8 +169,8 @@ def _completion(entry: object, where: str) -> tuple[str, str]:
             "wrong_type", f"{where} must be an object with text, not {_type_name(entry)}"
         )
     model = entry.get("model")
-    return _text(entry.get("text"), f"{where}.text"), (
-        "" if model is None else _text(model, f"{where}.model", limit=200)
+    return checked_text(entry.get("text"), f"{where}.text"), (
+        "" if model is None else checked_text(model, f"{where}.model", limit=200)
     )
 
 
@@ -178,10 +178,10 @@ def _label(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if value is None or value == "":
         return ""
-    return _text(value, name, limit=MAX_LABEL_CHARACTERS[name])
+    return checked_text(value, name, limit=MAX_LABEL_CHARACTERS[name])
 
 
-def _text(value: object, where: str, limit: int | None = None) -> str:
+def checked_text(value: object, where: str, limit: int | None = None) -> str:
     """The text as it is, byte for byte; only what cannot be stored or shown is refused."""
     limit = limit or settings.MAX_TEXT_CHARACTERS
     if value is None:

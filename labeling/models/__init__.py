@@ -1,8 +1,9 @@
 """The label store: who ranked what, under which settings, and what follows from it."""
 
 from labeling.models.assignment import Assignment, Comparison, RankedItem, Ranking
+from labeling.models.demonstration import Demonstration, Writing
 from labeling.models.pool import GuidelineVersion, Pool, default_rubric
-from labeling.models.prompt import Demonstration, Prompt, Round
+from labeling.models.prompt import Prompt, Round
 from labeling.models.task import Completion, Slot, Task
 from labeling.models.user import ApiToken, User
 
@@ -21,5 +22,6 @@ __all__ = [
     "Slot",
     "Task",
     "User",
+    "Writing",
     "default_rubric",
 ]

@@ -1,11 +1,10 @@
-"""Prompts, the demonstrations written for them, and the rounds of the loop."""
+"""Prompts, and the rounds of the loop."""
 
 from __future__ import annotations
 
 from django.db import models
 
 from labeling.models.pool import Pool
-from labeling.models.user import User
 
 
 class Round(models.Model):
@@ -43,24 +42,3 @@ class Prompt(models.Model):
     def __str__(self) -> str:
         text = " ".join(str(self.messages[-1]["content"]).split())
         return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-class Demonstration(models.Model):
-    """An answer that somebody would have wanted, for supervised fine-tuning."""
-
-    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="demonstrations")
-    text = models.TextField()
-    digest = models.CharField(max_length=64, help_text="SHA-256 of the text.")
-    author = models.ForeignKey(
-        User, on_delete=models.PROTECT, null=True, blank=True, related_name="demonstrations"
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["id"]
-        constraints = [
-            models.UniqueConstraint(fields=["prompt", "digest"], name="demonstration_unique")
-        ]
-
-    def __str__(self) -> str:
-        return f"Demonstration for “{self.prompt}”"

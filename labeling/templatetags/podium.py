@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-import unicodedata
 from functools import cache
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from django import template
@@ -13,7 +11,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.template import Context
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
+
+from labeling.rendering.invisible import Mark, blanked, pieces
+from labeling.rendering.limits import NotRendered
+from labeling.rendering.sanitising import sanitise
 
 register = template.Library()
 
@@ -21,29 +23,6 @@ THEMES = ("light", "dark")
 SNIPPET_CHARACTERS = 80
 # A browser lays out so much at once without a pause; what follows waits in a fold.
 HEAD_CHARACTERS = 20_000
-# So many different kinds of invisible characters in one run are named; the rest is counted.
-RUN_LIMIT = 8
-# So many runs in one text are named; the rest only gets a sign, or a page could grow without bound.
-MARK_LIMIT = 2_000
-
-# Controls, format characters, separators and blanks that change a text without showing in it.
-_INVISIBLE = (
-    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e"
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
-    "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
-# Joiners and variation selectors belong to what precedes them in emoji and in many scripts.
-_AT_HOME = re.compile(
-    r"\r\n|[0-9#*]\ufe0f|[^\x00-\u02ff\u2000-\u206f\U000e0000-\U000e0fff]"
-    r"[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]{1,3}"
-)
-_RUN = re.compile(f"{_AT_HOME.pattern}|(?P<run>[{_INVISIBLE}]+)")
-_SHORT_NAMES = {
-    "\xad": "SHY", "\u061c": "ALM", "\u200b": "ZWSP", "\u200c": "ZWNJ", "\u200d": "ZWJ",
-    "\u200e": "LRM", "\u200f": "RLM", "\u202a": "LRE", "\u202b": "RLE", "\u202c": "PDF",
-    "\u202d": "LRO", "\u202e": "RLO", "\u2060": "WJ", "\u2066": "LRI", "\u2067": "RLI",
-    "\u2068": "FSI", "\u2069": "PDI", "\ufeff": "BOM", "\r": "CR", "\x1b": "ESC", "\x00": "NUL",
-}  # fmt: skip
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -81,16 +60,36 @@ def theme(context: Context) -> str:
 
 
 @register.filter
-def visible(text: str) -> SafeString:
-    """The text, escaped, with every control and invisible character told by name."""
-    pieces: list[tuple[str | SafeString]] = []
-    start = 0
-    runs = (match for match in _RUN.finditer(text) if match["run"] is not None)
-    for match in itertools.islice(runs, MARK_LIMIT):
-        pieces += [(text[start : match.start()],), (_named(match["run"]),)]
-        start = match.end()
-    signs = _RUN.sub(lambda match: match[0] if match["run"] is None else "▯", text[start:])
-    return format_html_join("", "{}", [*pieces, (signs,)])
+def visible(text: str, view: str = "text") -> SafeString:
+    """The text, escaped, with every control and invisible character told by name.
+
+    In the view ``raw``, tabs, unusual blanks and the joiners of emoji are told too.
+    """
+    shown = pieces(text, raw=view == "raw")
+    return format_html_join("", "{}", ((_marked(piece),) for piece in shown))
+
+
+def _marked(piece: str | Mark) -> str:
+    if isinstance(piece, Mark):
+        return format_html('<bdi class="unseen" title="{}">{}</bdi>', *piece)
+    return piece
+
+
+class Shown(NamedTuple):
+    """A text as Markdown; or why it stays plain."""
+
+    html: SafeString | None
+    problem: str
+
+
+@register.simple_tag(takes_context=True)
+def markdown(context: Context, text: str) -> Shown:
+    """The text as rendered Markdown, within what is left of the page's time."""
+    try:
+        html = context["renderer"].markdown(text)
+    except NotRendered as error:
+        return Shown(None, str(error))
+    return Shown(mark_safe(sanitise(html)), "")  # noqa: S308  (the sanitiser's own result)
 
 
 @register.filter
@@ -111,20 +110,5 @@ def rest(text: str) -> str:
 @register.filter
 def snippet(text: str) -> str:
     """The first words of a text on one line, without what cannot be seen."""
-    head = re.sub(f"[{_INVISIBLE}]", " ", text[: SNIPPET_CHARACTERS * 4])
-    return " ".join(head.split())[:SNIPPET_CHARACTERS] or "(empty)"
-
-
-def _named(run: str) -> SafeString:
-    kinds = [(character, len(list(same))) for character, same in itertools.groupby(run)]
-    labels = [_label(character, count) for character, count in kinds[:RUN_LIMIT]]
-    rest = sum(count for _, count in kinds[RUN_LIMIT:])
-    if rest:
-        labels.append(f"+{rest}")
-    title = unicodedata.name(run[0], f"control character {ord(run[0]):04X}").lower()
-    return format_html('<bdi class="unseen" title="{}">{}</bdi>', title, " ".join(labels))
-
-
-def _label(character: str, count: int) -> str:
-    name = _SHORT_NAMES.get(character, f"U+{ord(character):04X}")
-    return name if count == 1 else f"{name}×{count}"
+    words = blanked(text[: SNIPPET_CHARACTERS * 4]).split()
+    return " ".join(words)[:SNIPPET_CHARACTERS] or "(empty)"

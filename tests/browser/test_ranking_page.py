@@ -1,4 +1,4 @@
-"""Ranking in a real browser: by keyboard, by mouse, by touch, without JavaScript."""
+"""Ranking in a real browser: by keyboard, by selects, without JavaScript."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ from playwright.sync_api import Page, expect
 
 from labeling.models import Assignment, RankedItem, Ranking
 from tests.browser.conftest import Watched
-from tests.browser.world import ANSWERS, HOSTILE, make_labeler, make_pool
+from tests.browser.world import ANSWERS, HOSTILE, make_labeler, make_pool, stored_ranks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SignIn = Callable[..., Watched]
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-
-
-def stored_ranks() -> dict[str, int]:
-    """Alias → rank of the only ranking."""
-    ranking = Ranking.objects.get()
-    alias_of = {number: alias for alias, number in ranking.assignment.number_of_alias.items()}
-    items = RankedItem.objects.filter(ranking=ranking).select_related("completion")
-    return {alias_of[item.completion.number]: item.rank for item in items}
 
 
 def wait_for_draft(page: Page, **expected: object) -> None:
@@ -33,18 +25,6 @@ def wait_for_draft(page: Page, **expected: object) -> None:
             return
         page.wait_for_timeout(50)
     raise AssertionError(f"{draft} lacks {expected}")
-
-
-def drag(page: Page, source: str, target: str) -> None:
-    """As a hand does it: rest on the thing, pull until it comes along, carry it, let go."""
-    page.locator(source).hover()
-    page.mouse.down()
-    page.mouse.move(10, 400, steps=3)
-    expect(page.locator(".sortable-drag")).to_be_visible()
-    box = page.locator(target).bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=8)
-    page.mouse.up()
 
 
 def test_rank_by_keyboard(sign_in: SignIn) -> None:
@@ -65,6 +45,29 @@ def test_rank_by_keyboard(sign_in: SignIn) -> None:
     assert RankedItem.objects.filter(quality=5).count() == 1
 
 
+def test_nine_answers_take_few_keys_and_each_move_is_announced(sign_in: SignIn) -> None:
+    """K = 9 with ties in any order: a digit an answer and the two of Ctrl+Enter, under 2K + 3."""
+    make_pool([f"Answer {n}" for n in range(1, 10)])
+    page = sign_in(make_labeler()).open("/rank/")
+    page.evaluate("addEventListener('keydown', () => { window.keys = (window.keys ?? 0) + 1; })")
+    wanted = dict(zip("ABCDEFGHI", [5, 2, 9, 2, 1, 7, 2, 8, 3], strict=True))
+    said = page.locator("[data-announce]")
+    placed: list[str] = []
+    for alias, rank in wanted.items():
+        expect(page.locator(f"#answer-{alias}")).to_have_attribute("data-current", "")
+        page.keyboard.press(str(rank))
+        ties = ", ".join(other for other in placed if wanted[other] == rank)
+        placed.append(alias)
+        left = f"{9 - len(placed)} left." if len(placed) < 9 else "All placed."
+        tied = f", tied with {ties}" if ties else ""
+        expect(said).to_have_text(f"{alias} on rank {rank}{tied}. {left}")
+    keys_of_submit = 2
+    assert page.evaluate("window.keys") + keys_of_submit <= 2 * 9 + 3
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("status")).to_contain_text("Ranking saved")
+    assert stored_ranks() == wanted
+
+
 def test_keys_move_undo_and_redo(sign_in: SignIn) -> None:
     make_pool(ANSWERS)
     page = sign_in(make_labeler()).open("/rank/")
@@ -81,24 +84,6 @@ def test_keys_move_undo_and_redo(sign_in: SignIn) -> None:
     expect(page.locator("[data-announce]")).to_have_text("Redone. 1 left.")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
-
-
-def test_rank_by_dragging_chips_and_badges(sign_in: SignIn) -> None:
-    make_pool(ANSWERS)
-    page = sign_in(make_labeler()).open("/rank/")
-    expect(page.locator("[data-draggable]")).to_be_attached()
-    drag(page, ".chip[data-alias=A] .grip", "[data-drop='2']")
-    drag(page, ".chip[data-alias=C] .chip-go", "[data-drop='1']")
-    drag(page, "#answer-B .badge", "[data-drop='2']")
-    drag(page, ".chip[data-alias=D] .grip", "[data-drop='4']")
-    expect(page.locator("#answer-A [data-tie]")).to_have_text("tied with B")
-    expect(page.locator("#answer-B .badge")).to_have_count(1)
-    drag(page, ".chip[data-alias=D] .grip", "[data-drop='']")
-    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
-    drag(page, ".chip[data-alias=D] .grip", "[data-drop='3']")
-    page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_role("heading", name="Nothing to rank right now")).to_be_visible()
-    assert stored_ranks() == {"A": 2, "B": 2, "C": 1, "D": 3}
 
 
 def test_rank_without_javascript(sign_in: SignIn) -> None:

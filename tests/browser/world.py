@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from labeling import services
-from labeling.models import Pool, User
+from labeling.models import Pool, RankedItem, Ranking, User
 
 PASSWORD = "a-long-Password-31"
 ANSWERS = ["The first answer.", "The second answer.", "The third answer.", "The fourth answer."]
@@ -45,3 +45,11 @@ def make_pool(
     report = services.import_prompts(pool, [line.encode() for line in lines])
     assert report.accepted == len(lines), report
     return pool
+
+
+def stored_ranks() -> dict[str, int]:
+    """Alias → rank of the only ranking."""
+    ranking = Ranking.objects.get()
+    alias_of = {number: alias for alias, number in ranking.assignment.number_of_alias.items()}
+    items = RankedItem.objects.filter(ranking=ranking).select_related("completion")
+    return {alias_of[item.completion.number]: item.rank for item in items}

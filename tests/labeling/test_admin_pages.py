@@ -23,10 +23,11 @@ from labeling.models import (
     Ranking,
     Task,
     User,
+    Writing,
 )
 from tests.conftest import Cast, as_lines, rank, submission, submit, take
 
-RECORDS = [Task, Ranking, Comparison, Demonstration, Assignment]
+RECORDS = [Task, Ranking, Comparison, Demonstration, Assignment, Writing]
 
 
 @pytest.fixture
@@ -38,10 +39,11 @@ def studio(cast: Cast) -> Client:
 
 @pytest.fixture
 def ranked(cast: Cast, make_pool: Callable[..., Pool]) -> Pool:
-    """A pool with one of two tasks ranked, and a demonstration."""
+    """A pool with one of two tasks ranked, a demonstration, and a prompt handed out for another."""
     pool = make_pool(tasks=2, guidelines="Be kind.")
     services.import_prompts(pool, as_lines({"prompt": "demo?", "reference": "A reference answer."}))
     rank(cast.ben, pool, [1, 1, 2, 3])
+    cast.cho.post("demonstrations/next/", {"pool": pool.pk})
     return pool
 
 
@@ -284,6 +286,17 @@ def test_a_draft_keeps_its_pool_from_deletion(studio: Client, cast: Cast, pool: 
     take(cast.ben, pool)
     studio.post(page(Pool, "delete", pool.pk), {"post": "yes"})
     assert Pool.objects.filter(pk=pool.pk).exists()
+
+
+def test_a_prompt_that_somebody_is_writing_for_is_not_deleted(
+    studio: Client, cast: Cast, pool: Pool
+) -> None:
+    cast.ben.post("demonstrations/next/", {"pool": pool.pk})
+    prompt = Writing.objects.get().prompt
+    for record in (prompt, pool):
+        answer = studio.post(page(type(record), "delete", record.pk), {"post": "yes"})
+        assert "1 writing" in answer.content.decode()
+    assert Prompt.objects.filter(pk=prompt.pk).exists()
 
 
 def test_what_nobody_worked_on_can_be_deleted(studio: Client, pool: Pool) -> None:

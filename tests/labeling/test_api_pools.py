@@ -319,7 +319,15 @@ def test_the_schema_names_every_address(cast):
         "pools/", "pools/{pool_id}/", "pools/{pool_id}/import/", "pools/{pool_id}/sample/",
         "pools/{pool_id}/export/", "assignments/next/", "assignments/{assignment_id}/submit/",
         "assignments/{assignment_id}/draft/", "assignments/{assignment_id}/skip/",
-        "assignments/{assignment_id}/heartbeat/", "runs/", "runs/{run_id}/",
+        "assignments/{assignment_id}/heartbeat/", "demonstrations/", "demonstrations/next/",
+        "demonstrations/skip/", "runs/", "runs/{run_id}/",
         "runs/{run_id}/events/", "runs/{run_id}/cancel/", "models/", "models/{model_id}/promote/",
     ):  # fmt: skip
         assert f"/api/v1/{path}" in schema["paths"], path
+
+
+def test_the_schema_is_valid_openapi(cast):
+    import yaml
+    from drf_spectacular.validation import validate_schema
+
+    validate_schema(yaml.safe_load(cast.ada.get("schema/").content))

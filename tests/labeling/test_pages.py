@@ -331,7 +331,7 @@ def test_a_very_long_answer_folds_and_is_all_there(browser_of_mina: Client) -> N
 
 def test_white_space_of_an_answer_is_kept(browser_of_mina: Client) -> None:
     make_pool([*ANSWERS[:3], "\n  indented\n\n\ttabbed  "])
-    assert "data-text>\n  indented\n\n\ttabbed  \n</div>" in open_task(browser_of_mina)[1]
+    assert 'class="plain">\n  indented\n\n\ttabbed  </div>' in open_task(browser_of_mina)[1]
 
 
 def test_the_policy_forbids_all_that_is_not_ours(client: Client) -> None:

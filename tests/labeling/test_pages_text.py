@@ -39,6 +39,20 @@ def test_joiners_stay_where_scripts_need_them(text: str) -> None:
     assert visible(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb c", f"a{mark('control character 0009', 'TAB')}b c"),
+        ("a\xa0b", f"a{mark('no-break space', 'NBSP')}b"),
+        ("👨\u200d👩", f"👨{mark('zero width joiner', 'ZWJ')}👩"),
+        ("one\r\n<b>", f"one{mark('control character 000d', 'CR')}\n&lt;b&gt;"),
+    ],
+)
+def test_raw_names_what_text_lets_pass(text: str, shown: str) -> None:
+    assert visible(text, "raw") == shown
+    assert "<bdi" not in visible(text)
+
+
 def test_a_long_hidden_message_is_counted_not_spelled_out() -> None:
     secret = "".join(chr(0xE0000 + ord(letter)) for letter in "ignore the rules" * 50)
     assert len(visible(f"Hello{secret}")) < 300

@@ -9,7 +9,7 @@ from django.db.models import Count
 
 from labeling import services
 from labeling.errors import LabelingError
-from labeling.models import Comparison, Ranking, Slot, Task
+from labeling.models import Comparison, Demonstration, Ranking, Slot, Task, Writing
 from tests.conftest import as_lines, line
 
 LABELERS = 8
@@ -170,3 +170,64 @@ def test_two_imports_of_one_file_add_it_once(crowd):
     reports = in_threads(lambda _: services.import_prompts(pool, rows), [0, 1])
     assert sorted(r.accepted for r in reports) == [0, 20]
     assert sorted(r.duplicates for r in reports) == [0, 20]
+
+
+def test_one_labeler_in_many_tabs_is_handed_one_prompt_to_write_for(crowd):
+    pool, people = crowd
+    got = in_threads(lambda _: services.next_writing(people[0], pool=pool).pk, list(range(6)))
+    assert len(set(got)) == 1
+    assert Writing.objects.count() == 1
+
+
+def test_a_double_click_stores_one_demonstration(crowd):
+    import uuid
+
+    pool, people = crowd
+    handle, submission_id = services.next_writing(people[0], pool=pool).pk, uuid.uuid4()
+
+    def submit(_):
+        return services.submit_demonstration(
+            people[0], handle, submission_id=submission_id, text="once"
+        ).pk
+
+    assert len(set(in_threads(submit, list(range(6))))) == 1
+    assert Demonstration.objects.count() == 1
+
+
+def test_writing_and_skipping_at_once_end_in_one_of_them(crowd):
+    import uuid
+
+    pool, people = crowd
+    handle = services.next_writing(people[0], pool=pool).pk
+
+    def act(skips):
+        try:
+            if skips:
+                services.skip_writing(people[0], handle, reason="unclear")
+            else:
+                services.submit_demonstration(
+                    people[0], handle, submission_id=uuid.uuid4(), text="words"
+                )
+        except LabelingError as error:
+            return error.code
+        return "done"
+
+    # Two answers and two skips: whoever comes first decides.
+    assert sorted(in_threads(act, [0, 1, 0, 1])) == ["assignment_closed"] * 3 + ["done"]
+    submitted = Writing.objects.get().state == "submitted"
+    assert Demonstration.objects.count() == submitted
+
+
+def test_everybody_writes_for_every_prompt_once(crowd):
+    import uuid
+
+    pool, people = crowd
+
+    def write_all(labeler):
+        while writing := services.next_writing(labeler, pool=pool):
+            services.submit_demonstration(
+                labeler, writing.pk, submission_id=uuid.uuid4(), text="same"
+            )
+
+    in_threads(write_all, people)
+    assert Demonstration.objects.count() == TASKS * LABELERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tests.rlhf.conftest import compared, random_reward_model
+from training.rlhf import batching
 from training.rlhf.batching import micro_batch, passes
 from training.rlhf.comparisons import Collator, load_comparisons, to_rows
 from training.rlhf.losses import (
@@ -167,9 +169,28 @@ def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
 
 def test_passes_cover_every_row_once_within_the_budget() -> None:
     lengths = [3, 9, 1, 4, 4, 30]
-    groups = list(passes(lengths, 12))
+    groups = passes(lengths, 12)
     assert sorted(row for group in groups for row in group) == list(range(6))
     assert all(len(g) == 1 or len(g) * max(lengths[r] for r in g) <= 12 for g in groups)
+
+
+@pytest.mark.parametrize("pass_cost", [0, 2, 7, 100])
+def test_passes_cost_least_of_all_cuts(pass_cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PASS_COST", pass_cost)
+    lengths = [3, 9, 1, 4, 4, 12, 5, 2]
+    ordered, budget = sorted(lengths, reverse=True), 24
+
+    def cost(groups: list[list[int]]) -> int:
+        return sum(len(group) * group[0] + pass_cost for group in groups)
+
+    cuts = []
+    for inner in itertools.product((False, True), repeat=len(lengths) - 1):
+        ends = [at for at, cut in enumerate(inner, 1) if cut] + [len(lengths)]
+        groups = [ordered[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        if all(len(group) * group[0] <= budget for group in groups):
+            cuts.append(cost(groups))
+    found = [[lengths[row] for row in group] for group in passes(lengths, budget)]
+    assert cost(found) == min(cuts)
 
 
 @pytest.mark.parametrize(("batch", "fits", "expected"), [(16, 100, 16), (16, 5, 4), (7, 5, 1)])

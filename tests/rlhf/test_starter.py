@@ -1,6 +1,7 @@
 """The starter model: its script runs end to end, and the committed model keeps its promises."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.jobs.world import FAMILIES, draw_task, draw_tasks
+from training.jobs.world import FAMILIES, draw_task, draw_tasks, score
 from training.rlhf import starter, starter_card
 
 COMMITTED = Path(starter.__file__).parent.parent / "starter"
@@ -219,3 +220,52 @@ def test_a_model_of_another_origin_is_not_measured_into_its_folder(tmp_path):
     with pytest.raises(SystemExit, match="no card to write into"):
         starter.main(["measure", "--model", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["podium.json"]
+
+
+# --- its samples ----------------------------------------------------------------------------------
+
+
+def test_samples_show_every_family_at_each_temperature_with_gold_and_components(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sft = str(COMMITTED / "sft")
+    arguments = ["--temperatures", "0.7", "1.2", "--per-family", "1"]
+    assert starter.main(["samples", "--model", sft, *arguments]) == 0
+    page = capsys.readouterr().out
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(FAMILIES)
+    for heat in ("0.7", "1.2"):
+        best, worst = (
+            [float(gold) for gold in re.findall(rf"^T = {heat}, {end}, gold (\S+) \(", page, re.M)]
+            for end in ("best", "worst")
+        )
+        assert len(best) == len(worst) == len(FAMILIES)
+        assert all(b >= w for b, w in zip(best, worst, strict=True))
+        assert any(b > w for b, w in zip(best, worst, strict=True))
+    shown = re.search(r"best, gold (\S+) \((.*)\)\n\n((?:    .*\n)+)", page)
+    assert shown
+    prompt = re.search(r"> \*\*user:\*\* (.*)", page)
+    text = "\n".join(line[4:] for line in shown[3].splitlines())
+    gold = score([{"role": "user", "content": prompt[1]}], text)
+    assert f"{gold.total:.2f}" == shown[1]
+    assert all(f"{name} {value:g}" in shown[2] for name, value in gold.components.items())
+
+
+def test_samples_refuse_what_cannot_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["--per-family", "0"], ["--temperatures", "0"]):
+        with pytest.raises(SystemExit):
+            starter.main(["samples", "--model", str(COMMITTED / "sft"), *wrong])
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_a_hotter_model_is_less_sure_and_less_fluent() -> None:
+    model, tokenizer = loaded(COMMITTED / "sft")
+    tasks = list(islice(draw_tasks(3), len(FAMILIES)))
+    prompts = [task.messages for task in tasks]
+    figures = []
+    for heat in (0.3, 1.5):
+        groups = starter_card.sample(model, tokenizer, prompts, k=4, seed=5, temperature=heat)
+        gold = starter_card.gold_figures(groups)["gold"]
+        figures.append((gold, starter_card.perplexity(COMMITTED / "base", tasks, groups)))
+    (cold_gold, cold_perplexity), (hot_gold, hot_perplexity) = figures
+    assert cold_gold > hot_gold
+    assert 1 < cold_perplexity < hot_perplexity

@@ -1,6 +1,7 @@
 """Simulated labelers at work on a running server: they use the same HTTP API as any program.
 
 Knows nothing of Django: :mod:`training.management.commands.simulate_labelers` makes the accounts.
+What a labeler thinks and how it works is decided in :mod:`training.jobs.world`.
 """
 
 from __future__ import annotations
@@ -8,209 +9,249 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Self
+from enum import Enum
+from typing import Any
 
-import httpx
+from training.jobs.world import Habits, SimulatedLabeler
+from training.management.labeler_client import LabelerClient, Refused
 
-from training.jobs.world import SimulatedLabeler
+LEASE_EXPIRED = "lease_expired"
+# While it reads, a labeler renews its lease so often, as the page does.
+HEARTBEATS_PER_LEASE = 3
+UNKNOWN_PROMPT = "I do not know how to answer this prompt"
+# So many prompts in a row from outside the starter world, and a labeler writes no more.
+MOST_UNKNOWN = 5
 
-TIMEOUT_SECONDS = 30.0
-ATTEMPTS = 4
-# A worker gives up after this many refused submissions in a row.
-REFUSALS = 5
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 10.0
-BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-
-
-class SimulationError(RuntimeError):
-    """The server cannot be reached or refuses the work; the message says why."""
+# What is being made, how many are made, how many were asked for.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of the work. ``refused`` were not stored: their lease had ended, or the like."""
+    """What came of the work. ``late`` rankings are stored and not counted among ``rankings``."""
 
     rankings: int
     comparisons: int
-    refused: int
+    demonstrations: int
+    late: int
+    skipped: int
+    drafts: int
     seconds: float
-    ran_dry: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Worker:
-    """A labeler and the token it signs in with."""
+    """A labeler, the token it signs in with, its way of working, and its sitting so far."""
 
     labeler: SimulatedLabeler
     token: str
+    habits: Habits
+    ranked: int = 0
+    unknown: int = 0
 
 
-class Client:
-    """The two calls of a labeler, tried again on trouble: both are idempotent."""
+class Turn(Enum):
+    """What came of one turn of a worker."""
 
-    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=f"{self.url}/api/v1/", timeout=TIMEOUT_SECONDS, transport=transport
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
-
-    def check(self) -> None:
-        """Raises SimulationError when nobody answers at the address."""
-        try:
-            self._http.get("")
-        except httpx.TransportError as error:
-            raise SimulationError(f"no server answers at {self.url} ({error})") from error
-
-    def next_task(self, token: str, pool: str) -> dict[str, Any] | None:
-        """The task in hand or the next one; None when none is free for this labeler now."""
-        response = self._post("assignments/next/", token, {"pool": pool})
-        if response.status_code == HTTPStatus.NO_CONTENT:
-            return None
-        return _content(response)
-
-    def submit(self, token: str, assignment: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """What the server says of the ranking; None when it refuses it as outdated (409)."""
-        response = self._post(f"assignments/{assignment}/submit/", token, body)
-        if response.status_code == HTTPStatus.CONFLICT:
-            return None
-        return _content(response)
-
-    def _post(self, path: str, token: str, body: dict[str, Any]) -> httpx.Response:
-        """Tries again, later and later, while the server is busy or the connection breaks."""
-        headers = {"Authorization": f"Bearer {token}"}
-        pause = FIRST_PAUSE_SECONDS
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                response = self._http.post(path, json=body, headers=headers)
-            except httpx.TransportError as error:
-                if attempt == ATTEMPTS:
-                    raise SimulationError(f"lost the server at {self.url} ({error})") from error
-            else:
-                if response.status_code not in BUSY or attempt == ATTEMPTS:
-                    return response
-                pause = _wanted_pause(response, pause)
-            time.sleep(min(pause, LONGEST_PAUSE_SECONDS))
-            pause *= 2
-        raise AssertionError("the last attempt returns or raises")
+    MADE = "made"
+    NOT_COUNTED = "not counted"
+    NOTHING_LEFT = "nothing left"
 
 
-def _wanted_pause(response: httpx.Response, pause: float) -> float:
-    given = response.headers.get("Retry-After", "")
-    return float(given) if given.isdigit() else pause
+class Turns:
+    """Shared by the threads: whose turn it is, and how many are still to be made.
 
+    Labelers take turns, so that all of them work at any concurrency; with one thread they do so in
+    a fixed order.
+    """
 
-def _content(response: httpx.Response) -> dict[str, Any]:
-    if response.is_success:
-        content: dict[str, Any] = response.json()
-        return content
-    try:
-        said = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        said = response.text[:200]
-    raise SimulationError(f"the server refused: {response.status_code} {said}")
-
-
-class Tally:
-    """Shared by the threads: how many rankings may still be made, and what was made."""
-
-    def __init__(self, rankings: int, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, workers: Sequence[Worker], wanted: int, told: Callable[[int], None]) -> None:
         self._lock = threading.Lock()
-        self._open = self._wanted = rankings
-        self._progress = progress
-        self.rankings = self.comparisons = self.refused = 0
-        self.stopped = False
+        self._idle = deque(workers)
+        self._open = wanted
+        self._told = told
+        self.made = 0
+        self.stopped = threading.Event()
 
-    def take(self) -> bool:
-        """Whether one more ranking may be begun."""
+    def begin(self) -> Worker | None:
+        """The next worker; None when enough is begun, nobody is free, or a thread has failed."""
         with self._lock:
-            granted = self._open > 0 and not self.stopped
-            self._open -= granted
-            return granted
+            if self.stopped.is_set() or self._open == 0 or not self._idle:
+                return None
+            self._open -= 1
+            return self._idle.popleft()
 
-    def give_back(self) -> None:
-        """A ranking that was begun and not made."""
+    def end(self, worker: Worker, turn: Turn) -> None:
+        """A worker for whom nothing is left has no more turns."""
         with self._lock:
-            self._open += 1
-
-    def stop(self) -> None:
-        """Nobody begins another one: a thread has failed."""
-        with self._lock:
-            self.stopped = True
-
-    def count(self, answer: dict[str, Any] | None) -> None:
-        with self._lock:
-            if answer is None:
-                self.refused += 1
+            if turn is not Turn.NOTHING_LEFT:
+                self._idle.append(worker)
+            if turn is Turn.MADE:
+                self.made += 1
+                self._told(self.made)
+            else:
                 self._open += 1
-                return
-            self.rankings += 1
-            self.comparisons += answer["comparisons"]
-            self._progress(self.rankings, self._wanted)
+
+    def pause(self, seconds: float) -> None:
+        """Cut short when another thread fails."""
+        if seconds > 0:
+            self.stopped.wait(seconds)
 
 
 def simulate(
-    client: Client,
+    client: LabelerClient,
     workers: Sequence[Worker],
     *,
     pool: str,
     rankings: int,
     concurrency: int,
-    progress: Callable[[int, int], None] = lambda done, wanted: None,
+    demonstrations: int = 0,
+    progress: Progress = lambda what, made, wanted: None,
 ) -> Outcome:
-    """Have ``workers`` submit ``rankings`` rankings in all, ``concurrency`` of them at a time.
+    """Have ``workers`` write ``demonstrations`` and then submit ``rankings``, so many in all and
+    ``concurrency`` of them at a time.
 
-    A worker for whom no task is free stops; when all have stopped before the number is reached, the
-    outcome says so. Raises SimulationError as soon as one of them is refused.
+    A worker for whom no task is free stops; when all have stopped, the outcome has fewer than asked
+    for. Spammers write nothing. Raises SimulationError as soon as one of them is refused.
     """
     started = time.monotonic()
-    tally = Tally(rankings, progress)
-    with ThreadPoolExecutor(max_workers=concurrency) as threads:
-        jobs = [threads.submit(_work, client, worker, pool, tally) for worker in workers]
-    for job in jobs:
-        job.result()
+    counts: Counter[str] = Counter()
+
+    def make(what: str, wanted: int, who: Sequence[Worker], take: type[_Work]) -> int:
+        turns = Turns(who, wanted, lambda made: progress(what, made, wanted))
+        _take_turns(take(client, pool, counts, turns), turns, min(concurrency, max(1, len(who))))
+        return turns.made
+
+    writers = [worker for worker in workers if not worker.labeler.spam]
+    written = make("demonstrations", demonstrations, writers, _Writing)
+    ranked = make("rankings", rankings, workers, _Ranking)
     return Outcome(
-        rankings=tally.rankings,
-        comparisons=tally.comparisons,
-        refused=tally.refused,
+        rankings=ranked,
+        comparisons=counts["comparisons"],
+        demonstrations=written,
+        late=counts["late"],
+        skipped=counts["skipped"],
+        drafts=counts["drafts"],
         seconds=time.monotonic() - started,
-        ran_dry=tally.rankings < rankings,
     )
 
 
-def _work(client: Client, worker: Worker, pool: str, tally: Tally) -> None:
-    """Rank until the number is reached, no task is free, or REFUSALS in a row were refused."""
-    refused, finished = 0, False
-    try:
-        while refused < REFUSALS and tally.take():
-            task = client.next_task(worker.token, pool)
-            if task is None:
-                tally.give_back()
-                break
-            body = submission(worker.labeler, task)
-            answer = client.submit(worker.token, task["assignment"], body)
-            tally.count(answer)
-            refused = refused + 1 if answer is None else 0
-        finished = True
-    finally:
-        if not finished:
-            tally.stop()
+def _take_turns(work: _Work, turns: Turns, threads: int) -> None:
+    def run() -> None:
+        try:
+            while worker := turns.begin():
+                turns.end(worker, work.turn(worker))
+        except BaseException:
+            turns.stopped.set()
+            raise
+
+    with ThreadPoolExecutor(max_workers=threads) as executor:
+        jobs = [executor.submit(run) for _ in range(threads)]
+    for job in jobs:
+        job.result()
 
 
-def submission(labeler: SimulatedLabeler, task: dict[str, Any]) -> dict[str, Any]:
-    """The labeler's judgement of ``task`` as a submission, with the flags its rubric knows."""
-    texts = {completion["alias"]: completion["text"] for completion in task["completions"]}
-    judgement = labeler.judge(task["prompt"]["messages"], texts)
+class _Work(ABC):
+    """One turn of one worker, by its calls; ``counts`` is what came of it besides."""
+
+    def __init__(
+        self, client: LabelerClient, pool: str, counts: Counter[str], turns: Turns
+    ) -> None:
+        self.client = client
+        self.pool = pool
+        self.turns = turns
+        self._counts = counts
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def turn(self, worker: Worker) -> Turn:
+        """Raises SimulationError."""
+
+    def count(self, what: str, number: int = 1) -> None:
+        with self._lock:
+            self._counts[what] += number
+
+
+class _Ranking(_Work):
+    def turn(self, worker: Worker) -> Turn:
+        task = self.client.next_task(worker.token, self.pool)
+        if task is None:
+            return Turn.NOTHING_LEFT
+        seen = (task["prompt"]["messages"], _texts(task).values())
+        if reason := worker.habits.skip_reason(*seen):
+            self.client.skip(worker.token, task, reason)
+            self.count("skipped")
+            return Turn.NOT_COUNTED
+        self._read(worker, task, worker.habits.reading_seconds(*seen))
+        body = submission(worker.labeler, task, worker.ranked)
+        if worker.habits.saves_draft(*seen):
+            draft = {name: body[name] for name in ("ranks", "ratings", "flags")}
+            self.client.save_draft(worker.token, task, draft)
+            self.count("drafts")
+        answer = self._submit(worker, task, body)
+        worker.ranked += 1
+        if answer["status"] == "late":
+            self.count("late")
+            return Turn.NOT_COUNTED
+        self.count("comparisons", answer["comparisons"])
+        return Turn.MADE
+
+    def _read(self, worker: Worker, task: dict[str, Any], seconds: float) -> None:
+        """Keep the task in hand while reading. Whoever loses it hands in late."""
+        stretch = max(1.0, task["lease_seconds"] / HEARTBEATS_PER_LEASE)
+        while seconds > stretch:
+            self.turns.pause(stretch)
+            seconds -= stretch
+            if self.turns.stopped.is_set():
+                return
+            self._renew(worker, task)
+        self.turns.pause(seconds)
+
+    def _submit(self, worker: Worker, task: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        """As the page does it: a lease that has ended is taken anew before the second try."""
+        try:
+            return self.client.submit(worker.token, task["assignment"], body)
+        except Refused as refused:
+            if refused.code != LEASE_EXPIRED:
+                raise
+        self._renew(worker, task)
+        return self.client.submit(worker.token, task["assignment"], body)
+
+    def _renew(self, worker: Worker, task: dict[str, Any]) -> None:
+        try:
+            self.client.heartbeat(worker.token, task)
+        except Refused as refused:
+            if refused.code != LEASE_EXPIRED:
+                raise
+
+
+class _Writing(_Work):
+    def turn(self, worker: Worker) -> Turn:
+        asked = self.client.next_prompt(worker.token, self.pool)
+        if asked is None:
+            return Turn.NOTHING_LEFT
+        messages = asked["prompt"]["messages"]
+        text = worker.labeler.demonstrate(messages)
+        if text is None:
+            self.client.skip_prompt(worker.token, asked["handle"], UNKNOWN_PROMPT)
+            worker.unknown += 1
+            return Turn.NOTHING_LEFT if worker.unknown == MOST_UNKNOWN else Turn.NOT_COUNTED
+        worker.unknown = 0
+        self.turns.pause(worker.habits.reading_seconds(messages, [text]))
+        self.client.submit_demonstration(worker.token, asked["handle"], text)
+        return Turn.MADE
+
+
+def submission(labeler: SimulatedLabeler, task: dict[str, Any], done: int = 0) -> dict[str, Any]:
+    """The labeler's judgement of ``task``, after ``done`` others, as a submission, with the flags
+    its rubric knows.
+    """
+    judgement = labeler.judge(task["prompt"]["messages"], _texts(task), done)
     known = {flag["name"] for flag in task["rubric"].get("flags", [])}
     return {
         "lease_token": task["lease_token"],
@@ -221,3 +262,8 @@ def submission(labeler: SimulatedLabeler, task: dict[str, Any]) -> dict[str, Any
             alias: [f for f in flags if f in known] for alias, flags in judgement.flags.items()
         },
     }
+
+
+def _texts(task: dict[str, Any]) -> dict[str, str]:
+    """By alias, in shown order."""
+    return {completion["alias"]: completion["text"] for completion in task["completions"]}

@@ -28,6 +28,7 @@ from training.jobs.launch import die_with_parent
 from training.jobs.spec import KINDS, JobSpec
 from training.rlhf.errors import Interrupted, TrainingError
 from training.rlhf.job import Job, SilentEvents
+from training.rlhf.memory import keep_freed_memory
 
 THREADS = "PODIUM_TORCH_THREADS"
 ONLINE = {"ppo", "rloo", "grpo"}
@@ -82,6 +83,7 @@ def _run(folder: JobFolder, kind: str) -> int:
     signal.signal(signal.SIGTERM, stop)
     job.stop_if_asked()
     _use_threads()
+    keep_freed_memory()
     importlib.import_module(f"training.rlhf.{kind}").run(job)
     return 0
 

@@ -6,7 +6,7 @@ vocabularies it is also the end token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 
 # Padded tokens in one forward pass: bounds memory without a setting to tune. On a CPU it keeps the
 # activations of a small model in reach of the cache; a GPU takes more.
-TOKENS_PER_PASS = {"cpu": 1536, "cuda": 32768}
-# Starting one more pass costs about this part of a full one (the starter model on two CPU cores).
-PADDING_SHARE = 1 / 8
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
+# Starting a pass costs about as much as so many tokens in it (the starter model on two CPU cores).
+PASS_COST = 128
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,30 @@ def lay_out(
     return Batch(inputs, mask.to(device), targets.to(device))
 
 
-def passes(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+def passes(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Row numbers grouped by length, each group at most ``tokens`` wide when padded.
 
-    Longest first, so that running out of memory happens at once or never. A group ends early when
-    the padding it would add costs more than another pass.
+    Of all ways to cut the rows, sorted by length, the one that computes least: padded tokens, and
+    ``PASS_COST`` for each pass. Longest first, so that running out of memory happens at once or
+    never.
     """
-    group: list[int] = []
-    padding = 0
-    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        longest = lengths[group[0]] if group else lengths[row]
-        padding += longest - lengths[row]
-        if group and ((len(group) + 1) * longest > tokens or padding > tokens * PADDING_SHARE):
-            yield group
-            group, padding = [], 0
-        group.append(row)
-    if group:
-        yield group
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    costs, begins = [0], [0]  # of the first n rows; and where the last of their passes begins
+    for end in range(1, len(order) + 1):
+        options: list[tuple[int, int]] = []
+        for begin in reversed(range(end)):
+            padded = (end - begin) * lengths[order[begin]]
+            if options and padded > tokens:
+                break
+            options.append((costs[begin] + padded + PASS_COST, begin))
+        cost, begin = min(options)
+        costs.append(cost)
+        begins.append(begin)
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[begins[end] : end])
+        end = begins[end]
+    return groups[::-1]
 
 
 def micro_batch(batch: int, tokens_per_row: int, tokens: int) -> int:

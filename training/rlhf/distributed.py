@@ -7,6 +7,7 @@ ranks hold different counts.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,7 +42,15 @@ def start() -> None:
         if on_gpu:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+        # Left open, its threads are still running when the interpreter goes, and now and then abort
+        # a process whose work is done.
+        atexit.register(_leave)
     PartialState(cpu=not on_gpu)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def sharded() -> str | None:

@@ -1,11 +1,13 @@
 """The starter model: trained from scratch, on a CPU, on text that the starter world composes.
 
-    python -m training.rlhf.starter train --out training/starter [--steps 1600] [--seed 1]
+    python -m training.rlhf.starter train --out training/starter [--steps 5000] [--seed 1]
     python -m training.rlhf.starter measure --model training/starter/sft [--prompts 200]
+    python -m training.rlhf.starter samples --model training/starter/sft [--temperatures 0.7 1.2]
 
 ``train`` makes ``base`` (language modelling over good and flawed answers alike) and from it ``sft``
 (demonstrations that are mostly, and on purpose not always, good: what is left to gain is what
 reward models and PPO are tried on). ``measure`` writes a model's gold figures into its card.
+``samples`` prints what a model writes, its best and its worst.
 
 Weights are stored in half precision and named float32 in the configuration, so that they are
 loaded, and computed with, in float32.
@@ -41,6 +43,7 @@ from training.jobs.folder import write_json
 from training.jobs.world import FLAWS, draw_tasks
 from training.jobs.world.lexicon import CITIES, DAYS, GOODS, HOBBIES, ITEMS, NAMES
 from training.rlhf.starter_card import add_figures, is_starter, measure, write_record
+from training.rlhf.starter_samples import samples_page
 
 PAD, BOS, END = "<pad>", "<bos>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -91,8 +94,8 @@ class Stage:
 
 
 STAGES = (
-    Stage("base", 0.5, echo_share=0.15, prompt_weight=0.1, learning_rate=3e-3, steps_share=0.75),
-    Stage("sft", 0.65, echo_share=0.0, prompt_weight=0.0, learning_rate=1e-3, steps_share=0.25),
+    Stage("base", 0.5, echo_share=0.15, prompt_weight=0.1, learning_rate=3e-3, steps_share=0.9),
+    Stage("sft", 0.65, echo_share=0.0, prompt_weight=0.0, learning_rate=1e-3, steps_share=0.1),
 )
 
 
@@ -334,14 +337,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train base and SFT model from scratch")
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--steps", type=int, default=1600, help="of both stages together")
+    training.add_argument("--steps", type=int, default=5000, help="of both stages together")
     training.add_argument("--seed", type=int, default=1)
     measuring = commands.add_parser("measure", help="write a model's gold figures into its card")
     measuring.add_argument("--model", type=Path, required=True)
     measuring.add_argument("--prompts", type=int, default=200)
+    sampling = commands.add_parser("samples", help="print samples of each family, good and bad")
+    sampling.add_argument("--model", type=Path, required=True)
+    sampling.add_argument("--temperatures", type=float, nargs="+", default=[0.7, 1.2])
+    sampling.add_argument("--per-family", type=int, default=2, help="prompts of each family")
+    sampling.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.command == "train":
         train(options.out, steps=options.steps, seed=options.seed)
+    elif options.command == "samples":
+        if options.per_family < 1 or min(options.temperatures) <= 0:
+            parser.error("--per-family must be at least 1, and --temperatures above 0")
+        heats, count = options.temperatures, options.per_family
+        _tell(samples_page(options.model, heats, per_family=count, seed=options.seed))
     else:
         _measure_and_tell(options.model, options.prompts)
     return 0

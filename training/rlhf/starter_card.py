@@ -6,10 +6,11 @@ Gold figures are for the card and for benchmarks; no training reads them.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.jobs.folder import write_json
-from training.jobs.world import draw_tasks, score
+from training.jobs.world import Task, draw_tasks, score
+from training.rlhf.models import load_policy, load_renderer
+from training.rlhf.rollouts import logprobs_and_entropy
 
 CARD = """---
 library_name: transformers
@@ -55,22 +58,34 @@ prompts drawn anew), by
 | family | mean gold | best of {k} | fully right | ended | spread within a prompt | between |
 |---|---|---|---|---|---|---|
 """
+FLUENCY = """
+**Fluency.** Perplexity of these answers under the base model: {perplexity:.2f} a token.
+"""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One completion: its text, its gold, whether it is fully right and ended by itself."""
+    """One completion: its text, its gold, whether it is fully right and ended by itself, and the
+    components of its gold by name.
+    """
 
     text: str
     gold: float
     fully_right: bool
     ended: bool
+    components: dict[str, float] = field(default_factory=dict)
 
 
 def sample(
-    model: Any, tokenizer: Any, prompts: Sequence[list[dict[str, str]]], *, k: int, seed: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[dict[str, str]]],
+    *,
+    k: int,
+    seed: int,
+    temperature: float = 1.0,
 ) -> list[list[Sample]]:
-    """``k`` samples at temperature 1 for each of ``prompts``, with their gold."""
+    """``k`` samples for each of ``prompts``, with their gold."""
     torch.manual_seed(seed)
     samples: list[list[Sample]] = []
     for at in range(0, len(prompts), 32):
@@ -79,7 +94,9 @@ def sample(
             chunk, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True
         )
         with torch.inference_mode():
-            ids = model.generate(**inputs, num_return_sequences=k, max_new_tokens=96)
+            ids = model.generate(
+                **inputs, num_return_sequences=k, max_new_tokens=96, temperature=temperature
+            )
         answers = ids[:, inputs["input_ids"].shape[1] :]
         judged = [_judged(tokenizer, chunk[row // k], answer) for row, answer in enumerate(answers)]
         samples += [judged[row : row + k] for row in range(0, len(judged), k)]
@@ -88,8 +105,8 @@ def sample(
 
 def _judged(tokenizer: Any, messages: list[dict[str, str]], ids: torch.Tensor) -> Sample:
     text = tokenizer.decode(ids, skip_special_tokens=True)
-    gold = score(messages, text)
-    return Sample(text, gold.total, gold.fully_right, bool((ids == tokenizer.eos_token_id).any()))
+    gold, ended = score(messages, text), bool((ids == tokenizer.eos_token_id).any())
+    return Sample(text, gold.total, gold.fully_right, ended, gold.components)
 
 
 def gold_figures(groups: Sequence[Sequence[Sample]]) -> dict[str, float]:
@@ -119,10 +136,23 @@ def measure(folder: Path, *, prompts: int, k: int = 4, seed: int = 4711) -> dict
         "prompts": prompts,
         "k": k,
         "seed": seed,
+        "perplexity": perplexity(folder.parent / "base", tasks, groups),
         "all": gold_figures(groups),
         "families": {name: gold_figures(rows) for name, rows in by_family.items()},
         "examples": [(tasks[i], groups[i][0].text) for i in range(10)],
     }
+
+
+def perplexity(base: Path, tasks: Sequence[Task], groups: Sequence[Sequence[Sample]]) -> float:
+    """Of samples under the base model, a token: how fluent they are to one who read the corpus."""
+    renderer, model = load_renderer(str(base)), load_policy(str(base), frozen=True)
+    texts = [
+        renderer.render(task.messages, {"text": one.text})
+        for task, group in zip(tasks, groups, strict=True)
+        for one in group
+    ]
+    logprobs, _ = logprobs_and_entropy(model, texts, renderer.pad_id, 1.0)
+    return math.exp(-float(logprobs.sum()) / sum(len(text.completion_ids) for text in texts))
 
 
 def is_starter(folder: Path) -> bool:
@@ -140,7 +170,8 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 def add_figures(folder: Path, figures: dict[str, Any]) -> str:
     """Write ``figures`` of :func:`measure` into record and card; returns the card."""
     record = json.loads((folder / "podium.json").read_text(encoding="utf-8"))
-    record["metrics"] |= {name: round(value, 4) for name, value in figures["all"].items()}
+    found = {**figures["all"], "perplexity": figures["perplexity"]}
+    record["metrics"] |= {name: round(value, 4) for name, value in found.items()}
     write_json(folder / "podium.json", record)
     return _write_card(folder, record, figures)
 
@@ -155,6 +186,7 @@ def _write_card(folder: Path, record: dict[str, Any], figures: dict[str, Any] | 
         card += FIGURES.format(folder=shown, k=figures["k"], prompts=figures["prompts"])
         rows = {**figures["families"], "all": figures["all"]}
         card += "".join(f"| {name} | {_cells(row)} |\n" for name, row in rows.items())
+        card += FLUENCY.format(perplexity=figures["perplexity"])
     (folder / "README.md").write_text(card, encoding="utf-8")
     return card
 

@@ -12,6 +12,7 @@ Gold is for simulated labelers and benchmarks; training never reads it and no pa
 from training.jobs.world.families import FAMILIES
 from training.jobs.world.family import Family
 from training.jobs.world.flaws import FLAWS
+from training.jobs.world.habits import Habits
 from training.jobs.world.labelers import Judgement, SimulatedLabeler
 from training.jobs.world.pool import starter_prompts
 from training.jobs.world.scoring import BEST, GoldScore, recognise, score
@@ -23,6 +24,7 @@ __all__ = [
     "FLAWS",
     "Family",
     "GoldScore",
+    "Habits",
     "Judgement",
     "SimulatedLabeler",
     "Task",

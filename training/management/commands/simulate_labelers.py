@@ -1,8 +1,10 @@
-"""``manage.py simulate_labelers``: simulated labelers rank a pool of the running server."""
+"""``manage.py simulate_labelers``: simulated labelers work on a pool of the running server."""
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,31 +12,34 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import User
-from labeling.services import create_user, temporary_token
-from training.jobs.world import SimulatedLabeler
+from labeling.services import create_user, temporary_token, token_digest
+from training.jobs.world import Habits, SimulatedLabeler
 from training.management.client import default_url
-from training.management.simulation import Client, Outcome, SimulationError, Worker, simulate
+from training.management.labeler_client import LabelerClient, SimulationError
+from training.management.simulation import Outcome, Worker, simulate
 
 PROGRESS_EVERY = 25
 # Seeds of the labelers of one run lie this close together, those of two runs this far apart.
 LABELERS_PER_SEED = 10_000
+# Spammers in turn.
+SPAM = ("shown", "random")
 
 
 class Command(BaseCommand):
     help = (
-        "Simulated labelers rank tasks of a pool over the HTTP API of the running server. They "
-        "judge by the gold score of the starter world and turn round a share of the comparisons "
-        "(--noise). Their accounts are marked as simulated."
+        "Simulated labelers write demonstrations for a pool and rank its tasks, over the HTTP API "
+        "of the running server. They judge by the gold score of the starter world, with the errors "
+        "asked for. Their accounts are marked as simulated."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--pool", required=True, help="name or id of the pool")
         parser.add_argument("--labelers", type=_positive, default=4, help="how many (default 4)")
         parser.add_argument(
-            "--rankings", type=_positive, default=100, help="how many in all (default 100)"
+            "--rankings", type=_count, default=100, help="how many in all (default 100)"
         )
         parser.add_argument(
-            "--noise", type=_noise, default=0.0, help="share of comparisons turned round, 0 to 0.5"
+            "--demonstrations", type=_count, default=0, help="how many in all (default 0)"
         )
         parser.add_argument("--seed", type=int, default=1, help="same seed, same labelers")
         parser.add_argument("--url", default=None, help="default: http://127.0.0.1:$PORT, or 8000")
@@ -49,52 +54,131 @@ class Command(BaseCommand):
             type=Path,
             help="tokens of labelers that exist, one a line, instead of accounts of its own",
         )
+        _add_judgement(parser.add_argument_group("how they judge (gold has 10 points)"))
+        _add_habits(parser.add_argument_group("how they work"))
 
     def handle(self, *_: object, **options: Any) -> None:
         try:
-            with Client(options["url"] or default_url()) as client, ExitStack() as stack:
+            with LabelerClient(options["url"] or default_url()) as client, ExitStack() as stack:
                 client.check()
                 outcome = simulate(
                     client,
                     self._workers(options, stack),
                     pool=options["pool"],
                     rankings=options["rankings"],
+                    demonstrations=options["demonstrations"],
                     concurrency=options["concurrency"],
                     progress=self._tell,
                 )
         except SimulationError as error:
             raise CommandError(str(error)) from error
-        self._conclude(outcome, options["rankings"])
+        self._conclude(outcome, options)
 
     def _workers(self, options: dict[str, Any], stack: ExitStack) -> list[Worker]:
-        """``stack`` revokes the tokens that are issued here when the work is done."""
-        count, seed = options["labelers"], options["seed"]
+        """The last of them are the spammers. ``stack`` revokes the tokens that are issued here when
+        the work is done.
+        """
+        count, seed, spammers = options["labelers"], options["seed"], options["spammers"]
+        if spammers > count:
+            raise CommandError(f"--spammers {spammers} are more than --labelers {count}")
         tokens = _tokens_in(options["token_file"], count) if options["token_file"] else None
-        return [
-            Worker(
-                SimulatedLabeler(seed=seed * LABELERS_PER_SEED + number, noise=options["noise"]),
+        workers = []
+        for number in range(1, count + 1):
+            token = (
                 tokens[number - 1]
                 if tokens
-                else stack.enter_context(_own_token(f"simulated-{seed}-{number}")),
+                else stack.enter_context(_own_token(f"simulated-{seed}-{number}"))
             )
-            for number in range(1, count + 1)
-        ]
+            spam = SPAM[number % len(SPAM)] if number > count - spammers else ""
+            workers.append(_worker(seed * LABELERS_PER_SEED + number, token, spam, options))
+        return workers
 
-    def _tell(self, done: int, wanted: int) -> None:
-        if done % PROGRESS_EVERY == 0 or done == wanted:
-            self.stdout.write(f"{done}/{wanted} rankings")
+    def _tell(self, what: str, made: int, wanted: int) -> None:
+        if made % PROGRESS_EVERY == 0 or made == wanted:
+            self.stdout.write(f"{made}/{wanted} {what}")
             self.stdout.flush()
 
-    def _conclude(self, outcome: Outcome, wanted: int) -> None:
-        if outcome.ran_dry:
-            self.stdout.write(
-                f"No task is free any more: {wanted - outcome.rankings} fewer than asked."
-            )
-        refused = f", {outcome.refused} came too late" if outcome.refused else ""
+    def _conclude(self, outcome: Outcome, options: dict[str, Any]) -> None:
+        if missing := options["demonstrations"] - outcome.demonstrations:
+            self.stdout.write(f"No prompt is left to write for: {missing} fewer than asked.")
+        if missing := options["rankings"] - outcome.rankings:
+            self.stdout.write(f"No task is free any more: {missing} fewer than asked.")
+        also = {
+            "demonstrations": outcome.demonstrations,
+            "skipped": outcome.skipped,
+            "drafts": outcome.drafts,
+            "came too late": outcome.late,
+        }
         self.stdout.write(
             f"{outcome.rankings} rankings, {outcome.comparisons} comparisons, "
-            f"{outcome.seconds:.1f} seconds{refused}"
+            + f"{outcome.seconds:.1f} seconds"
+            + "".join(f", {number} {what}" for what, number in also.items() if number)
         )
+
+
+def _add_judgement(group: Any) -> None:
+    group.add_argument(
+        "--noise",
+        type=_bounded(0, 0.5),
+        default=0.0,
+        help="share of comparisons turned round, 0 to 0.5",
+    )
+    group.add_argument(
+        "--fatigue",
+        type=_bounded(0, 0.5),
+        default=0.0,
+        help="by how much the noise grows with each task of the sitting, up to 0.5 in all",
+    )
+    group.add_argument(
+        "--just-noticeable",
+        type=_bounded(0, 10),
+        default=SimulatedLabeler.just_noticeable,
+        help="answers closer than this are tied (default %(default)s points)",
+    )
+    group.add_argument(
+        "--position-bias",
+        type=_bounded(-10, 10),
+        default=0.0,
+        help="points by which the first answer shown seems better than the last",
+    )
+    group.add_argument(
+        "--length-bias",
+        type=_bounded(-10, 10),
+        default=0.0,
+        help="points by which an answer of twice the words seems better",
+    )
+    group.add_argument(
+        "--spammers",
+        type=_count,
+        default=0,
+        help="how many of the labelers rank without reading: as shown, or at random",
+    )
+
+
+def _add_habits(group: Any) -> None:
+    group.add_argument(
+        "--pace",
+        type=_bounded(0, 3600),
+        default=0.0,
+        help="seconds to read a hundred words (default 0: no waiting)",
+    )
+    group.add_argument(
+        "--skips", type=_bounded(0, 1), default=0.0, help="share of tasks skipped, with a reason"
+    )
+    group.add_argument(
+        "--drafts",
+        type=_bounded(0, 1),
+        default=0.0,
+        help="share of rankings saved as a draft before they are submitted",
+    )
+
+
+def _worker(seed: int, token: str, spam: str, options: dict[str, Any]) -> Worker:
+    """A spammer neither reads nor skips nor saves drafts."""
+    traits = ("noise", "fatigue", "just_noticeable", "position_bias", "length_bias")
+    labeler = SimulatedLabeler(seed=seed, spam=spam, **{name: options[name] for name in traits})
+    habits = {} if spam else {name: options[name] for name in ("pace", "skips", "drafts")}
+    return Worker(labeler, token, Habits(seed=seed, **habits))
 
 
 def _own_token(username: str) -> AbstractContextManager[str]:
@@ -114,20 +198,33 @@ def _tokens_in(path: Path, count: int) -> list[str]:
         raise CommandError(f"{path}: {error.strerror}") from error
     if len(tokens) < count:
         raise CommandError(f"{path} has {len(tokens)} tokens for {count} labelers")
+    digests = [token_digest(token) for token in tokens[:count]]
+    people = User.objects.filter(api_tokens__digest__in=digests, is_simulated=False)
+    if person := people.first():
+        raise CommandError(f"{path} holds a token of {person}, which is a person's account")
     return tokens
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ArgumentTypeError(f"must be a whole number from 0 on, not {text!r}")
     return int(text)
 
 
-def _noise(text: str) -> float:
-    try:
-        noise = float(text)
-    except ValueError:
-        noise = -1.0
-    if not 0 <= noise <= 0.5:
-        raise ArgumentTypeError(f"must lie in 0..0.5, not {text!r}")
-    return noise
+def _positive(text: str) -> int:
+    if (count := _count(text)) < 1:
+        raise ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
+    return count
+
+
+def _bounded(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ArgumentTypeError(f"must lie in {low}..{high}, not {text!r}")
+        return value
+
+    return parse

@@ -1,60 +1,90 @@
-/** The board on the page: chips on ranks, moved by hand through SortableJS. It holds no state. */
+/** The board on the page: chips on ranks, moved by hand. It holds no state. */
 
+import { enableCarrying } from "./drag.js";
 import { onRank, unplaced } from "./order.js";
+
+// So near to the board's edge, in pixels, the board scrolls; so fast, in pixels a frame, at most.
+const EDGE = 56;
+const PACE = 10;
+
+const chipOf = (board, alias) => board.querySelector(`.chip[data-alias="${alias}"]`);
 
 /** Show `order` on `board`: every chip into the place of its rank, in the order of the aliases. */
 export function showBoard(board, order) {
   for (const drop of board.querySelectorAll("[data-drop]")) {
     const rank = Number(drop.dataset.drop);
     const aliases = rank ? onRank(order, rank) : unplaced(order);
-    const chips = aliases.map((alias) => board.querySelector(`.chip[data-alias="${alias}"]`));
+    const chips = aliases.map((alias) => chipOf(board, alias));
     if (chips.some((chip, index) => drop.children[index] !== chip)) drop.append(...chips);
     drop.dataset.count = aliases.length;
   }
 }
 
-// Sortable looks where the pointer is every 50 ms; where it is let go is what counts.
-function rankUnder(event) {
-  const { clientX: x, clientY: y } = event?.changedTouches?.[0] ?? event ?? {};
-  if (!Number.isFinite(x) || !Number.isFinite(y)) return undefined;
-  const drop = document.elementFromPoint(x, y)?.closest(".rank, .tray")?.querySelector("[data-drop]");
-  return drop ? Number(drop.dataset.drop) || null : undefined;
+/** What a press takes hold of. By finger it is the grip, so that scrolling never moves a chip. */
+function grab({ target, pointerType }) {
+  const finger = pointerType !== "mouse";
+  const handle = target.closest(finger ? ".grip, [data-source]" : ".chip, [data-source]");
+  if (!handle) return null;
+  const rest = finger && handle.matches("[data-source]");
+  return { item: handle.closest(".chip") ?? handle.querySelector("[data-alias]"), rest };
+}
+
+const placeAt = (x, y) => document.elementFromPoint(x, y)?.closest(".rank, .tray") ?? null;
+
+const rankOf = (place) => Number(place.querySelector("[data-drop]").dataset.drop) || null;
+
+/** Scroll what hides the board's ranks while a chip is held over their upper or lower edge. */
+function reach(board, x, y) {
+  const { left, right, top, bottom } = board.getBoundingClientRect();
+  if (x < left || x > right) return;
+  const end = board.querySelector(".board-end").getBoundingClientRect().top;
+  const above = y - Math.max(top, 0);
+  const below = Math.min(bottom, end, innerHeight) - y;
+  const near = Math.min(above, below);
+  if (near >= EDGE) return;
+  const step = Math.ceil(PACE * Math.min(1, 1 - near / EDGE)) * (above < below ? -1 : 1);
+  board.scrollBy(0, step);
+  if (step > 0 ? bottom > innerHeight : top < 0) scrollBy(0, step);
 }
 
 /**
  * Let chips, and the badges of the cards, be dragged onto ranks.
  *
- * `moved(alias, rank)` is called after a drop, with null for the tray and undefined for elsewhere. It
- * must show the order again: the page never takes its truth from where Sortable left the chips.
+ * `lifted(alias)` and `over(alias, rank)` are called on the way, rank null for the tray, then
+ * `dropped(alias, rank)`, with undefined where it was let go elsewhere or given up.
  */
-export async function enableDragging(page, moved) {
-  await import("../../vendor/sortablejs/Sortable.min.js");
-  const { Sortable } = globalThis;
-  const touch = matchMedia("(pointer: coarse)").matches;
-  const shared = {
-    animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 120,
-    forceFallback: true,
-    fallbackOnBody: true,
-    fallbackTolerance: 4,
-    onStart: () => { document.body.dataset.dragging = ""; },
-    onEnd: ({ item, from, originalEvent }) => {
-      delete document.body.dataset.dragging;
-      // A badge was pulled as a clone: put the badge itself back into its card.
-      if (from.matches("[data-source]")) from.replaceChildren(item);
-      moved(item.dataset.alias, rankUnder(originalEvent));
+export function enableDragging(page, board, { lifted, over, dropped }) {
+  let lit = null;
+
+  function light(place, alias) {
+    if (place === lit) return;
+    lit?.removeAttribute("data-over");
+    place?.setAttribute("data-over", "");
+    lit = place;
+    if (place && alias) over(alias, rankOf(place));
+  }
+
+  enableCarrying(page, {
+    grab,
+    lifted(item) {
+      item.setAttribute("data-away", "");
+      document.body.dataset.dragging = "";
+      lit = item.closest(".rank, .tray");
+      lifted(item.dataset.alias);
     },
-  };
-  for (const drop of page.querySelectorAll("[data-drop]")) {
-    // By finger only the grip drags, so that scrolling never moves a chip.
-    Sortable.create(drop, {
-      ...shared, group: "board", sort: false, emptyInsertThreshold: 8,
-      handle: touch ? ".grip" : ".chip",
-    });
-  }
-  for (const source of page.querySelectorAll("[data-source]")) {
-    Sortable.create(source, {
-      ...shared, group: { name: "board", pull: "clone", put: false }, sort: false,
-    });
-  }
+    carried(item, x, y) {
+      reach(board, x, y);
+      light(placeAt(x, y), item.dataset.alias);
+    },
+    ended(item, at) {
+      const { alias } = item.dataset;
+      const place = at && placeAt(at.x, at.y);
+      light(null);
+      item.removeAttribute("data-away");
+      delete document.body.dataset.dragging;
+      dropped(alias, place ? rankOf(place) : undefined);
+      return place ? chipOf(board, alias) : item;
+    },
+  });
   page.dataset.draggable = "";
 }

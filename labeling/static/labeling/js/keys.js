@@ -1,7 +1,10 @@
 /** Which key means what on the ranking page; what it does is the page's business. */
 
 const ARROWS = { ArrowDown: 1, ArrowUp: -1 };
-const LETTERS = { j: ["focus", 1], k: ["focus", -1], o: ["open"], f: ["flags"], u: ["undo"] };
+const LETTERS = {
+  j: ["focus", 1], k: ["focus", -1], o: ["open"], f: ["flags"], m: ["view", "markdown"],
+  r: ["view", "raw"], u: ["undo"],
+};
 
 /** The action of a keyboard event as [name, argument], or null where the key keeps its own meaning. */
 export function actionOf(event) {

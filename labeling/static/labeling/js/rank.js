@@ -5,6 +5,7 @@ import { actionOf } from "./keys.js";
 import * as orders from "./order.js";
 import { prepareReading } from "./reading.js";
 import { connect } from "./server.js";
+import { enableViews, VIEW_NAMES } from "./views.js";
 
 const form = document.querySelector("[data-ranking]");
 const one = (name, within = document) => within.querySelector(`[data-${name}]`);
@@ -117,6 +118,17 @@ function move(alias, rank) {
   change(alias, rank ? orders.place(order, alias, rank) : orders.unplace(order, alias));
 }
 
+const dragging = {
+  lifted: (alias) => announce(`${alias} picked up. Escape puts it back.`),
+  over: (_alias, rank) => announce(rank ? `Rank ${rank}.` : "Off the board."),
+  dropped(alias, rank) {
+    const before = history.present;
+    if (rank !== undefined) move(alias, rank);
+    const stays = orders.rankOf(before, alias);
+    if (history.present === before) announce(`${alias} stays ${stays ? `on rank ${stays}` : "off the board"}.`);
+  },
+};
+
 function travel(step, word) {
   const before = history.present;
   history = step(history);
@@ -149,6 +161,7 @@ const actions = {
   },
   open: () => one("more", cards.get(current)).click(),
   flags: () => one("flags", cards.get(current))?.querySelector("summary").click(),
+  view: (name) => views.toggle(name),
   undo: () => travel(orders.undo, "Undone"),
   redo: () => travel(orders.redo, "Redone"),
   keys: () => one("keys").showModal(),
@@ -239,8 +252,15 @@ one("undo").addEventListener("click", actions.undo);
 one("redo").addEventListener("click", actions.redo);
 one("keys-open").addEventListener("click", actions.keys);
 
-prepareReading(form, cards);
+const readAgain = prepareReading(form, cards);
+const views = enableViews(form, {
+  shown(name) {
+    readAgain();
+    announce(`Texts are shown ${VIEW_NAMES[name]}.`);
+  },
+  failed: (text) => showState(text, "bad"),
+});
 show();
 // With a draft restored, the card that the keys speak of may be far down.
 if (current !== aliases[0]) cards.get(current).scrollIntoView({ block: "nearest" });
-enableDragging(form, (alias, rank) => move(alias, rank === undefined ? history.present.ranks[alias] : rank));
+enableDragging(form, board, dragging);

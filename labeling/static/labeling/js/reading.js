@@ -3,6 +3,7 @@
 // A text that is only a little too long is shown whole rather than folded.
 const SPARE = 1.3;
 
+/** Fold a long answer; gives what folds it anew when the card shows its text in another way. */
 function foldLongText(card) {
   const text = card.querySelector("[data-text]");
   const more = card.querySelector("[data-more]");
@@ -11,10 +12,15 @@ function foldLongText(card) {
     more.setAttribute("aria-expanded", isOpen);
     more.querySelector("span").textContent = isOpen ? "Show less" : "Show all";
   };
-  if (text.scrollHeight <= text.clientHeight * SPARE) return open(true);
-  more.hidden = false;
-  open(false);
-  return more.addEventListener("click", () => open(!text.hasAttribute("data-open")));
+  const fold = () => {
+    const wasOpened = !more.hidden && text.hasAttribute("data-open");
+    open(false);
+    more.hidden = text.scrollHeight <= text.clientHeight * SPARE;
+    open(more.hidden || wasOpened);
+  };
+  more.addEventListener("click", () => open(!text.hasAttribute("data-open")));
+  fold();
+  return fold;
 }
 
 function lightTogether(form, cards) {
@@ -60,12 +66,13 @@ function markNewGuidelines() {
   fold.addEventListener("toggle", () => localStorage.setItem(seen, "seen"), { once: true });
 }
 
-/** Set up everything on the page that helps to read it. */
+/** Set up everything on the page that helps to read it; gives what folds the answers anew. */
 export function prepareReading(form, cards) {
-  cards.forEach(foldLongText);
+  const folds = [...cards.values()].map(foldLongText);
   lightTogether(form, cards);
   letRatingsClear(form);
   foldPanel(document.querySelector("[data-prompt-fold]"), document.querySelector("[data-prompt]"));
   foldPanel(form.querySelector("[data-board-fold]"), form.querySelector("[data-board]"));
   markNewGuidelines();
+  return () => folds.forEach((fold) => fold());
 }

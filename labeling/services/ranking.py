@@ -1,18 +1,14 @@
-"""What a person may do: each write is one transaction that checks before it changes."""
+"""A task from its lease to its ranking: what a labeler may do with an assignment."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models.functions import Now
 
 from labeling import lifecycle, ordering, selectors
 from labeling.errors import (
@@ -20,42 +16,12 @@ from labeling.errors import (
     ForeignLease,
     InvalidInput,
     LeaseExpired,
-    NameTaken,
     NotFound,
     SubmissionConflict,
 )
-from labeling.execution import ImportReport, import_prompts
-from labeling.models import (
-    ApiToken,
-    Assignment,
-    Comparison,
-    GuidelineVersion,
-    Pool,
-    RankedItem,
-    Ranking,
-    User,
-)
+from labeling.models import Assignment, Comparison, Pool, RankedItem, Ranking, User
+from labeling.services.validation import check_skip_reason
 
-__all__ = [
-    "ImportReport",
-    "Submitted",
-    "change_pool",
-    "change_user",
-    "create_pool",
-    "create_user",
-    "extend_lease",
-    "import_prompts",
-    "issue_token",
-    "lease_next",
-    "revise_guidelines",
-    "revoke_token",
-    "save_draft",
-    "skip_assignment",
-    "submit_ranking",
-    "temporary_token",
-]
-
-TOKEN_PREFIX = "podium_"  # noqa: S105  (a prefix, not a secret)
 MAX_NOTE_CHARACTERS = 10_000
 MAX_DRAFT_CHARACTERS = 100_000
 
@@ -66,143 +32,6 @@ class Submitted(NamedTuple):
     ranking: int
     comparisons: int
     status: str
-
-
-# --- people ---------------------------------------------------------------------------------------
-
-
-def create_user(
-    *,
-    username: str,
-    password: str | None,
-    role: str,
-    is_simulated: bool = False,
-    labeler_group: str = User.LabelerGroup.TRAINING,
-) -> User:
-    """Raises InvalidInput for an unusable name or role, NameTaken for one in use.
-
-    Without a password the account can only be used through tokens.
-    """
-    if role not in User.Role.values:
-        raise InvalidInput(f"role must be one of {', '.join(User.Role.values)}", field="role")
-    user = User(
-        username=username,
-        role=role,
-        is_simulated=is_simulated,
-        labeler_group=labeler_group,
-        **_flags_of(role),
-    )
-    user.set_password(password)
-    _clean(user)
-    user.save(force_insert=True)
-    return user
-
-
-@transaction.atomic
-def change_user(user: User, **changes: Any) -> User:
-    """Change fields of an account; Django's staff flags follow the role.
-
-    Refused: the last active admin stepping down, and turning a person who has ranked into a program
-    or the reverse, which would rewrite where training data came from.
-
-    Raises InvalidInput, NameTaken.
-    """
-    before = User.objects.select_for_update().get(pk=user.pk)
-    for name, value in changes.items():
-        setattr(user, name, value)
-    flags = _flags_of(user.role)
-    for name, value in flags.items():
-        setattr(user, name, value)
-    if before.is_simulated != user.is_simulated and before.assignments.exists():
-        raise InvalidInput(
-            "This account has work under its name: what it is cannot change any more.",
-            field="is_simulated",
-        )
-    if before.is_admin and not (user.is_admin and user.is_active) and _is_last_admin(before):
-        field = "is_active" if user.is_admin else "role"
-        raise InvalidInput("This is the last active admin: make another one first.", field=field)
-    _clean(user)
-    user.save(update_fields=[*changes, *flags])
-    return user
-
-
-def _flags_of(role: str) -> dict[str, bool]:
-    is_admin = role == User.Role.ADMIN
-    return {"is_staff": is_admin, "is_superuser": is_admin}
-
-
-def _is_last_admin(user: User) -> bool:
-    # Locked, so that two admins cannot step down at the same moment.
-    admins = User.objects.select_for_update().filter(role=User.Role.ADMIN, is_active=True)
-    return user.is_active and [admin.pk for admin in admins] == [user.pk]
-
-
-def issue_token(user: User, *, name: str) -> str:
-    """A new bearer token, in the clear for this once; only its hash is stored."""
-    plain = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    ApiToken.objects.create(user=user, name=name, digest=token_digest(plain))
-    return plain
-
-
-@contextmanager
-def temporary_token(user: User, *, name: str) -> Iterator[str]:
-    """A token that is revoked when the work is done, or has failed."""
-    plain = issue_token(user, name=name)
-    try:
-        yield plain
-    finally:
-        revoke_token(ApiToken.objects.get(digest=token_digest(plain)))
-
-
-def revoke_token(token: ApiToken) -> bool:
-    """The token opens nothing from now on; False when it was revoked before."""
-    live = ApiToken.objects.filter(pk=token.pk, revoked_at=None)
-    return live.update(revoked_at=Now()) == 1
-
-
-def token_digest(plain: str) -> str:
-    # A token is 256 random bits: a fast hash cannot be searched, a slow one would tax each request.
-    return hashlib.sha256(plain.encode()).hexdigest()
-
-
-# --- pools ----------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def create_pool(*, guidelines: str = "", **settings: Any) -> Pool:
-    """Raises InvalidInput with the fields at fault, NameTaken for a name in use."""
-    pool = Pool(**settings)
-    _clean(pool)
-    pool.save(force_insert=True)
-    if guidelines:
-        revise_guidelines(pool, guidelines)
-    return pool
-
-
-@transaction.atomic
-def change_pool(pool: Pool, *, guidelines: str | None = None, **settings: Any) -> Pool:
-    """Change settings; they hold for tasks made from now on. Raises InvalidInput, NameTaken."""
-    for name, value in settings.items():
-        setattr(pool, name, value)
-    _clean(pool)
-    pool.save(update_fields=list(settings))
-    if guidelines is not None:
-        revise_guidelines(pool, guidelines)
-    return pool
-
-
-@transaction.atomic
-def revise_guidelines(pool: Pool, text: str) -> GuidelineVersion:
-    """A new version, unless the text is that of the latest."""
-    Pool.objects.select_for_update(no_key=True).get(pk=pool.pk)
-    latest = pool.guideline_versions.order_by("-number").first()
-    if latest is not None and latest.text == text:
-        return latest
-    number = latest.number + 1 if latest else 1
-    return GuidelineVersion.objects.create(pool=pool, number=number, text=text)
-
-
-# --- ranking --------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -346,8 +175,7 @@ def skip_assignment(
     """Give the task back; the labeler will not get it again."""
     assignment = _locked_assignment(labeler, assignment_id)
     _check_open(assignment, lease_token)
-    if not reason.strip() or len(reason) > 500:
-        raise InvalidInput("a skip needs a reason of 1 to 500 characters", field="reason")
+    check_skip_reason(reason)
     lifecycle.release_slot(assignment)
     lifecycle.close_assignment(assignment, Assignment.State.SKIPPED, skip_reason=reason)
 
@@ -415,15 +243,3 @@ def _ranked_items(assignment: Assignment, body: Mapping[str, Any]) -> list[Ranke
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _clean(instance: User | Pool) -> None:
-    try:
-        instance.full_clean()
-    except ValidationError as error:
-        fields = error.message_dict
-        name = "username" if isinstance(instance, User) else "name"
-        if any(e.code == "unique" for e in error.error_dict.get(name, [])):
-            raise NameTaken(field=name) from error
-        field, messages = next(iter(fields.items()))
-        raise InvalidInput(f"{field}: {messages[0]}", fields=fields) from error

@@ -1,0 +1,1 @@
+"""The known laws of learning from rankings, measured on the starter world."""

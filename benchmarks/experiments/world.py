@@ -1,0 +1,191 @@
+"""What the experiments share: prompts, completions, rankings and jobs of one seed, kept on disk.
+
+A ``World`` is one seed. Its prompts to train on and its held-out prompts have none in common, and
+fewer are always the first of more: so the first 500 of 4,000 prompts, with the first 4 of their 6
+completions, are a smaller experiment of the same draw. Everything that takes long is a job of the
+real program, in a folder that is used again when the same is asked for; a job that was killed goes
+on where it stood.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import STARTER
+from benchmarks.jobs import model_of, new_job, run
+from benchmarks.world_data import good_answers, prompts, ranked
+from training.jobs.folder import JobFolder
+from training.jobs.world import SimulatedLabeler, score
+from training.rlhf.sample import read_completions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+
+# Drawn before the prompts to train on, which leave these out: all that may ever be held out.
+HELD_OUT = 512
+MAX_NEW_TOKENS = 64
+# Prompts that are completed at once.
+AT_ONCE = 32
+# Demonstrations that set a reward model's zero.
+GOOD_ANSWERS = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment is run. ``small``: only to see that it works, in less than a minute."""
+
+    seeds: int
+    small: bool
+    keep: Path
+
+    def worlds(self) -> list[World]:
+        return [World(seed, self.keep / f"seed-{seed}") for seed in range(1, self.seeds + 1)]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an experiment found. ``figures`` by a short name, shown in this order above ``text``."""
+
+    title: str
+    text: str
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class World:
+    """One seed of the starter world, and the folder of its jobs."""
+
+    seed: int
+    root: Path
+
+    def held_out(self, count: int) -> list[dict[str, Any]]:
+        """Prompts to measure on.
+
+        Raises:
+            ValueError: more than ``HELD_OUT`` are asked for.
+        """
+        if count > HELD_OUT:
+            raise ValueError(f"{count} held-out prompts asked for: there are {HELD_OUT}")
+        return prompts(1000 * self.seed + 2, count)
+
+    def training(self, count: int) -> list[dict[str, Any]]:
+        """Prompts to train on, none of which can be held out."""
+        return prompts(1000 * self.seed, count, but=self.held_out(HELD_OUT))
+
+    def completions(
+        self, wanted: Sequence[Row], count: int, *, name: str = "", model: Path = STARTER
+    ) -> dict[str, list[dict[str, Any]]]:
+        """``count`` completions of each prompt at temperature 1, by the prompt's name.
+
+        ``name`` tells the folder from others of the same size.
+        """
+        rows = [{**row, "indexes": list(range(count))} for row in wanted]
+        job = self.job(
+            f"sample-{name}{'-' * bool(name)}{len(rows)}x{count}",
+            "sample",
+            {"prompts": rows},
+            {"max_new_tokens": MAX_NEW_TOKENS, "batch_prompts": AT_ONCE},
+            model=model,
+        )
+        found: dict[str, list[dict[str, Any]]] = {row["prompt"]: [] for row in wanted}
+        for row in read_completions(model_of(job)):
+            found[row["prompt"]].append(row)
+        return found
+
+    def rankings(
+        self, wanted: Sequence[Row], count: int, noise: float, *, name: str = ""
+    ) -> list[dict[str, Any]]:
+        """Rows of comparisons: one ranking of ``count`` completions of each prompt.
+
+        A prompt whose completions all tie has no row. ``noise``: share of comparisons turned round.
+        """
+        made = self.completions(wanted, count, name=name)
+        rows = [row for row_prompt in wanted for row in made[row_prompt["prompt"]]]
+        return list(ranked(wanted, rows, self.labeler(noise)))
+
+    def labeler(self, noise: float) -> SimulatedLabeler:
+        return SimulatedLabeler(seed=self.seed, noise=noise)
+
+    def reward_model(
+        self,
+        name: str,
+        comparisons: Sequence[Row],
+        params: Mapping[str, Any],
+        *,
+        model: Path = STARTER,
+        seed: int | None = None,
+    ) -> JobFolder:
+        """A finished reward run; ``benchmarks.jobs.model_of`` it is the model."""
+        good = good_answers(1000 * self.seed + 1, GOOD_ANSWERS)
+        data = {"comparisons": comparisons, "demonstrations": good}
+        return self.job(name, "reward", data, params, model=model, seed=seed)
+
+    def job(
+        self,
+        name: str,
+        kind: str,
+        data: Mapping[str, Iterable[Row]],
+        params: Mapping[str, Any],
+        *,
+        model: Path = STARTER,
+        reward_model: Path | None = None,
+        seed: int | None = None,
+    ) -> JobFolder:
+        """The job ``name``, run to its end unless it was before.
+
+        One of that name which was to do something else is thrown away.
+
+        Raises:
+            SystemExit: it failed; the end of its log is shown.
+        """
+        root = self.root / name
+        before = _spec(root)
+        folder = new_job(
+            root,
+            kind,
+            model,
+            data,
+            params,
+            seed=self.seed if seed is None else seed,
+            reward_model=reward_model,
+        )
+        if before is not None and before != _spec(root):
+            _forget(folder)
+        if folder.read_result() is None:
+            run(folder, kind)
+            shutil.rmtree(folder.checkpoints)
+        return folder
+
+
+def _spec(root: Path) -> dict[str, Any] | None:
+    path = root / "job.json"
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+    return found
+
+
+def _forget(folder: JobFolder) -> None:
+    """What a job made, not what it is to do."""
+    for made in (folder.checkpoints, folder.artifacts):
+        shutil.rmtree(made, ignore_errors=True)
+    for written in (folder.result, folder.events, folder.log):
+        written.unlink(missing_ok=True)
+    folder.create()
+
+
+def gold(messages: Sequence[Mapping[str, str]], text: str) -> float:
+    """The gold score of an answer, in points."""
+    return score(messages, text).total
+
+
+def metrics_of(folder: JobFolder) -> dict[str, Any]:
+    """The metrics that a finished job reported."""
+    result = folder.read_result()
+    assert result
+    return dict(result["metrics"])

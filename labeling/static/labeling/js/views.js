@@ -1,0 +1,81 @@
+/** Texts as text, as Markdown or raw: the server renders each view once, the page swaps it in. */
+
+export const VIEW_NAMES = { text: "as text", markdown: "as Markdown", raw: "character by character" };
+
+const FAILED = "That view could not be loaded. Please try again.";
+const barHeight = () => document.querySelector(".bar").offsetHeight;
+
+/** Formulas and tables too wide for their card scroll; the keyboard must reach them. */
+function reachScrollers() {
+  for (const part of document.querySelectorAll(".markdown :is(.formula, .table)")) {
+    if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+  }
+}
+
+/** Change the page by `change` while what is being read stays where it is. */
+function inPlace(page, change) {
+  const isRead = (card) => card.getBoundingClientRect().bottom > barHeight() + 40;
+  const card = [...page.querySelectorAll("[data-card]")].find(isRead);
+  const before = card?.getBoundingClientRect().top;
+  change();
+  if (card && before < barHeight()) scrollBy(0, card.getBoundingClientRect().top - before);
+}
+
+/**
+ * Switch all texts of the page between views.
+ *
+ * `shown(name)` is called after a change, `failed(text)` when the server did not give the view.
+ */
+export function enableViews(page, { shown, failed }) {
+  const nav = page.querySelector("[data-views]");
+  const places = new Map([...document.querySelectorAll("[data-text]")].map((p) => [p.dataset.text, p]));
+  const kept = new Map();
+  let now = nav.dataset.views;
+  // What raw goes back to.
+  let base = now === "raw" ? "text" : now;
+  let wanted = now;
+
+  async function fetched(name) {
+    const response = await fetch(`${page.dataset.textsUrl}?view=${name}`);
+    const answer = new DOMParser().parseFromString(await response.text(), "text/html");
+    const texts = answer.querySelectorAll("[data-text]");
+    if (!response.ok || response.redirected || !texts.length) throw new Error(response.status);
+    return new Map([...texts].map((text) => [text.dataset.text, [...text.childNodes]]));
+  }
+
+  function place(name, texts) {
+    kept.set(now, new Map([...places].map(([key, element]) => [key, [...element.childNodes]])));
+    now = name;
+    inPlace(page, () => {
+      for (const [key, element] of places) element.replaceChildren(...texts.get(key));
+      shown(name);
+      reachScrollers();
+    });
+    nav.dataset.views = name;
+    for (const link of nav.children) link.ariaCurrent = link.dataset.view === name ? "true" : null;
+  }
+
+  async function show(name) {
+    wanted = name;
+    if (name !== "raw") {
+      base = name;
+      document.cookie = `view=${name};path=/;max-age=31536000;samesite=lax`;
+    }
+    const texts = kept.get(name) ?? await fetched(name).catch(() => null);
+    // Pressed twice in a row, the last one counts.
+    if (wanted !== name || now === name) return;
+    if (texts) return place(name, texts);
+    wanted = now;
+    failed(FAILED);
+  }
+
+  nav.addEventListener("click", (event) => {
+    const name = event.target.dataset.view;
+    if (!name || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    show(name);
+  });
+  reachScrollers();
+  const other = (name) => (name === "raw" ? base : "text");
+  return { toggle: (name) => show(wanted === name ? other(name) : name) };
+}

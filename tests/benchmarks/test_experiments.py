@@ -1,0 +1,47 @@
+"""Every small experiment runs to its end and writes a page of finite figures with its plot."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.experiments.__main__ import MODULES, main
+
+MAX_BYTES = 60_000
+
+
+@pytest.fixture(scope="module")
+def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared, as on the command line: what one experiment made, another goes on from."""
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.mark.usefixtures("jobs_in_process")
+@pytest.mark.parametrize("name", MODULES)
+def test_a_small_experiment_writes_its_page(
+    name: str, keep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--seeds", "1", "--small", "--keep", str(keep), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["experiments", name, *options])
+    assert main() == 0
+    page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+    assert re.match(
+        rf"# .+\n\n    python -m benchmarks\.experiments {name} --seeds 1 --small\n", page
+    )
+    assert not re.search(r"\b(nan|inf)\b", page)
+    rows = [line for line in page.splitlines() if re.match(r"\|.*\d", line)]
+    assert len(rows) >= 2
+    pictures = re.findall(r"!\[[^]]+\]\((\S+\.svg)\)", page)
+    assert pictures
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.md", *pictures}
+    assert all((tmp_path / picture).stat().st_size < MAX_BYTES for picture in pictures)
+
+
+def test_an_experiment_needs_a_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiments", "methods", "--seeds", "0"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "at least one is needed" in capsys.readouterr().err
