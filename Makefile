@@ -1,6 +1,7 @@
 # make run    set up and serve on http://127.0.0.1:8000 (PORT, DATA_DIR)
 # make test   set up and run every test
 # make lint   every static check
+# make messages  gather what pages say, compile its translations
 # make bench  benchmarks, each a ratio against a peer in one run
 # make demo   once around the loop, and what it was worth (PORT, DATA_DIR)
 # make lock   write the lock files anew
@@ -16,7 +17,7 @@ export DJANGO_SETTINGS_MODULE := config.settings
 export PYTHONUNBUFFERED := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: run test lint format bench demo lock setup setup-dev clean
+.PHONY: run test lint format messages bench demo lock setup setup-dev clean
 
 run: setup
 	$(BIN)/python manage.py serve
@@ -58,6 +59,9 @@ lint: setup-dev
 format: setup-dev
 	ruff check --fix .
 	ruff format .
+
+messages: setup-dev
+	python locale/messages.py
 
 test: setup-dev
 	bash tests/run.sh

@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
+from django.middleware.locale import LocaleMiddleware
 from django.urls import reverse
+from django.utils import translation
+from django.utils.translation import get_language_from_request
 
 from config.error_pages import API, api_error, bad_request
 
@@ -20,6 +24,28 @@ class SlashMiddleware(CommonMiddleware):
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return not request.path.startswith(API) and super().should_redirect_with_slash(request)
+
+
+class LanguageMiddleware(LocaleMiddleware):
+    """The language that a signed-in person chose; else the browser's cookie, then its own choice.
+
+    Programs with a bearer token send no cookie: they read English unless they ask for more.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        language = getattr(request.user, "language", "")
+        if language not in dict(settings.LANGUAGES):
+            language = get_language_from_request(request)
+        translation.activate(language)
+        request.LANGUAGE_CODE = translation.get_language()
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        answered = super().process_response(request, response)
+        # The thread's next request may fail before anybody asks for its language.
+        translation.deactivate()
+        return answered
 
 
 def readable_requests(get_response: Handler) -> Handler:

@@ -15,6 +15,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.translation import pgettext_lazy
 
 from config import env
 
@@ -52,10 +53,10 @@ MIDDLEWARE = [
     "config.middleware.admin_content_security_policy",
     "config.middleware.readable_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
     "config.middleware.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.middleware.LanguageMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -154,6 +155,12 @@ ADMIN_CONTENT_SECURITY_POLICY = {
 # --- language, time, files ------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+# Each by its own name, so that it is found by whoever reads nothing else.
+LANGUAGES = [("en", "English"), ("ko", "한국어")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HTTPS
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
@@ -173,6 +180,10 @@ WHITENOISE_MAX_AGE = 600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
 MAX_TEXT_CHARACTERS = env.integer("MAX_TEXT_CHARACTERS", 500_000)
 LEASE_SECONDS = env.integer("LEASE_SECONDS", 1800)
+# Quality figures follow new rankings, not more often than this.
+QUALITY_EVERY_SECONDS = env.integer("QUALITY_EVERY_SECONDS", 300)
+# Prompts on sensitive topics that a labeler is given in a day; labelers may choose fewer.
+DAILY_SENSITIVE_LIMIT = env.integer("DAILY_SENSITIVE_LIMIT", 50)
 
 # --- API ------------------------------------------------------------------------------------------
 
@@ -227,7 +238,13 @@ LOGGING = {
 
 def _page(title: str, icon: str, name: str) -> dict[str, Any]:
     """An entry of the admin's sidebar."""
-    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{name}")}
+    link = reverse_lazy(f"admin:{name}")
+    return {"title": pgettext_lazy("sidebar", title), "icon": icon, "link": link}
+
+
+def _group(title: str, *pages: dict[str, Any]) -> dict[str, Any]:
+    """A titled part of the admin's sidebar."""
+    return {"title": pgettext_lazy("sidebar", title), "separator": True, "items": list(pages)}
 
 
 UNFOLD = {
@@ -242,7 +259,10 @@ UNFOLD = {
             "href": lambda request: static("labeling/icon.svg"),
         }
     ],
-    "STYLES": [lambda request: static("labeling/css/admin.css")],
+    "STYLES": [
+        lambda request: static("vendor/pretendard/pretendardvariable-dynamic-subset.css"),
+        lambda request: static("labeling/css/admin.css"),
+    ],
     "DASHBOARD_CALLBACK": "training.admin.overview.overview",
     "BORDER_RADIUS": "6px",
     "COLORS": {
@@ -267,37 +287,37 @@ UNFOLD = {
             {
                 "items": [_page("Overview", "home", "index")],
             },
-            {
-                "title": "Loop",
-                "separator": True,
-                "items": [
-                    _page("Pools", "inbox", "labeling_pool_changelist"),
-                    _page("Prompts", "forum", "labeling_prompt_changelist"),
-                    _page("Demonstrations", "edit_note", "labeling_demonstration_changelist"),
-                    _page("Writing", "draw", "labeling_writing_changelist"),
-                    _page("Tasks", "checklist", "labeling_task_changelist"),
-                    _page("Assignments", "assignment_ind", "labeling_assignment_changelist"),
-                    _page("Rankings", "leaderboard", "labeling_ranking_changelist"),
-                    _page("Comparisons", "compare_arrows", "labeling_comparison_changelist"),
-                ],
-            },
-            {
-                "title": "Training",
-                "separator": True,
-                "items": [
-                    _page("Runs", "play_circle", "training_run_changelist"),
-                    _page("Models", "account_tree", "training_modelversion_changelist"),
-                    _page("Rounds", "restart_alt", "labeling_round_changelist"),
-                ],
-            },
-            {
-                "title": "People",
-                "separator": True,
-                "items": [
-                    _page("Users", "group", "labeling_user_changelist"),
-                    _page("API tokens", "key", "labeling_apitoken_changelist"),
-                ],
-            },
+            _group(
+                "Loop",
+                _page("Pools", "inbox", "labeling_pool_changelist"),
+                _page("Prompts", "forum", "labeling_prompt_changelist"),
+                _page("Flags on prompts", "flag", "labeling_promptflag_changelist"),
+                _page("Demonstrations", "edit_note", "labeling_demonstration_changelist"),
+                _page("Writing", "draw", "labeling_writing_changelist"),
+                _page("Written prompts", "rate_review", "labeling_proposal_changelist"),
+                _page("Use cases", "contact_page", "labeling_application_changelist"),
+                _page("Tasks", "checklist", "labeling_task_changelist"),
+                _page("Assignments", "assignment_ind", "labeling_assignment_changelist"),
+                _page("Rankings", "leaderboard", "labeling_ranking_changelist"),
+                _page("Quality", "monitoring", "labeling_qualityreport_changelist"),
+                _page("Adjudications", "gavel", "labeling_adjudication_changelist"),
+                _page("Topics", "sell", "labeling_topic_changelist"),
+                _page("Control tasks", "fact_check", "labeling_controltask_changelist"),
+                _page("Comparisons", "compare_arrows", "labeling_comparison_changelist"),
+            ),
+            _group(
+                "Training",
+                _page("Runs", "play_circle", "training_run_changelist"),
+                _page("Models", "account_tree", "training_modelversion_changelist"),
+                _page("Rounds", "restart_alt", "labeling_round_changelist"),
+            ),
+            _group(
+                "People",
+                _page("Users", "group", "labeling_user_changelist"),
+                _page("Qualifications", "school", "labeling_qualification_changelist"),
+                _page("Test items", "quiz", "labeling_qualificationitem_changelist"),
+                _page("API tokens", "key", "labeling_apitoken_changelist"),
+            ),
         ],
     },
 }

@@ -17,6 +17,7 @@ WORKDIR /app
 COPY manage.py ./
 COPY config/ config/
 COPY labeling/ labeling/
+COPY locale/ locale/
 COPY templates/ templates/
 COPY training/ training/
 RUN python -m compileall -q config labeling training

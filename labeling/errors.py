@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext
+
 
 class LabelingError(Exception):
-    """``code`` is stable and unique, ``message`` is for people, ``data`` where the fault is."""
+    """``code`` is stable and unique, ``data`` tells where the fault is.
+
+    ``message`` is for people: written here in English, read in the language of who asked.
+    """
 
     code = "labeling_error"
     message = "The request was refused."
 
     def __init__(self, message: str | None = None, **data: Any) -> None:
-        self.message = message or type(self).message
+        self.message = gettext(message or type(self).message)
         self.data = data
         super().__init__(self.message)
 
@@ -67,11 +72,66 @@ class SubmissionConflict(LabelingError):
     message = "This submission_id was already used with another content."
 
 
+class EditClosed(LabelingError):
+    code = "edit_closed"
+    message = "This ranking can no longer be changed."
+
+
 class PoolClosed(LabelingError):
     code = "pool_closed"
     message = "This pool takes no work at present."
 
 
+class NotQualified(LabelingError):
+    code = "not_qualified"
+    message = "This pool opens to you after its qualification."
+
+
+class QualificationClosed(LabelingError):
+    code = "qualification_closed"
+    message = "The test opens after the training, and for a limited number of attempts."
+
+
+class WorkPaused(LabelingError):
+    code = "work_paused"
+    message = "Your work in this pool is paused: please ask whoever runs it."
+
+
+class VersionConflict(LabelingError):
+    code = "version_conflict"
+    message = "Somebody else made a new version meanwhile: look at it and save yours again."
+
+
 class NameTaken(LabelingError):
     code = "name_taken"
     message = "This name is already in use."
+
+
+class DuplicatePrompt(LabelingError):
+    code = "duplicate_prompt"
+    message = "This very prompt is there already."
+
+
+class ProposalClosed(LabelingError):
+    code = "proposal_closed"
+    message = "This proposal was already accepted or rejected."
+
+
+class OwnProposal(LabelingError):
+    code = "own_proposal"
+    message = "Somebody else must review what you have written yourself."
+
+
+class RevisionClosed(LabelingError):
+    code = "revision_closed"
+    message = "This can no longer be changed."
+
+
+class AlreadyAdjudicated(LabelingError):
+    code = "already_adjudicated"
+    message = "Another reviewer decided this prompt meanwhile."
+
+
+class OwnRanking(LabelingError):
+    code = "own_ranking"
+    message = "You ranked this prompt yourself: another reviewer must decide it."

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, gettext_noop
 
-from labeling.services import MAX_NOTE_CHARACTERS
+from labeling.models import PromptFlag
+from labeling.services import MAX_FLAG_DETAIL, MAX_NOTE_CHARACTERS
 
+# Stored in English, shown in the labeler's language.
 SKIP_REASONS = [
-    "I do not know enough about the subject",
-    "The prompt is unclear or broken",
-    "It is upsetting or harmful",
-    "It contains somebody's personal data",
-    "Another reason",
+    gettext_noop("I do not know enough about the subject"),
+    gettext_noop("The prompt is unclear or broken"),
+    gettext_noop("It is upsetting or harmful"),
+    gettext_noop("It contains somebody's personal data"),
+    gettext_noop("Another reason"),
 ]
 MAX_SKIP_DETAIL = 400
 
@@ -45,16 +49,18 @@ class RankingForm(forms.Form):
         required=False,
         strip=False,
         max_length=MAX_NOTE_CHARACTERS,
-        widget=forms.Textarea(attrs={"rows": 1, "placeholder": "Anything a reviewer should know"}),
+        widget=forms.Textarea(
+            attrs={"rows": 1, "placeholder": gettext_lazy("Anything a reviewer should know")}
+        ),
     )
 
     def __init__(self, task: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> None:
         self.completions: list[dict[str, str]] = task["completions"]
         self.aliases = [completion["alias"] for completion in self.completions]
         super().__init__(data, initial=self._initial(task))
-        rank_choices, rubric = self._rank_choices(), task["rubric"]
+        choices, rubric = rank_choices(len(self.aliases)), task["rubric"]
         for alias in self.aliases:
-            self.fields[f"rank_{alias}"] = _rank_field(rank_choices)
+            self.fields[f"rank_{alias}"] = _rank_field(choices)
             self.fields[f"quality_{alias}"] = _quality_field(rubric["quality"])
             self.fields[f"flags_{alias}"] = _flags_field(rubric["flags"])
 
@@ -83,14 +89,22 @@ class RankingForm(forms.Form):
             "note": given["note"],
         }
 
-    def _answered(self, question: str) -> dict[str, Any]:
-        answers = {alias: self.cleaned_data[f"{question}_{alias}"] for alias in self.aliases}
-        return {alias: answer for alias, answer in answers.items() if answer}
+    def unfinished(self) -> dict[str, Any]:
+        """The keyword arguments of ``services.save_draft``: whatever is sound so far."""
+        self.is_valid()
+        given = self.cleaned_data
+        ranks = {alias: given.get(f"rank_{alias}") for alias in self.aliases}
+        draft = {
+            "ranks": {alias: rank for alias, rank in ranks.items() if rank},
+            "ratings": self._answered("quality"),
+            "flags": self._answered("flags"),
+            "note": given.get("note", ""),
+        }
+        return {"lease_token": given.get("lease_token"), "draft": draft}
 
-    def _rank_choices(self) -> list[tuple[str, str]]:
-        last = len(self.aliases)
-        words = {1: "1 · best", last: f"{last} · worst"}
-        return [("", "—"), *((str(n), words.get(n, str(n))) for n in range(1, last + 1))]
+    def _answered(self, question: str) -> dict[str, Any]:
+        answers = {alias: self.cleaned_data.get(f"{question}_{alias}") for alias in self.aliases}
+        return {alias: answer for alias, answer in answers.items() if answer}
 
     def _initial(self, task: Mapping[str, Any]) -> dict[str, Any]:
         draft = task["draft"] if isinstance(task["draft"], dict) else {}
@@ -111,12 +125,13 @@ class SkipForm(forms.Form):
 
     lease_token = forms.UUIDField(widget=forms.HiddenInput)
     reason = forms.ChoiceField(
-        choices=[(reason, reason) for reason in SKIP_REASONS], widget=forms.RadioSelect
+        choices=[(reason, gettext_lazy(reason)) for reason in SKIP_REASONS],
+        widget=forms.RadioSelect,
     )
     detail = forms.CharField(
         required=False,
         max_length=MAX_SKIP_DETAIL,
-        widget=forms.TextInput(attrs={"placeholder": "In a few words, if you like"}),
+        widget=forms.TextInput(attrs={"placeholder": gettext_lazy("In a few words, if you like")}),
     )
 
     def full_reason(self) -> str:
@@ -126,12 +141,72 @@ class SkipForm(forms.Form):
         return f"{reason}: {detail}" if detail else reason
 
 
+class FlagForm(forms.Form):
+    """What is wrong with a prompt. Its fields stand in the ranking form: their names are apart."""
+
+    flag_reason = forms.ChoiceField(
+        choices=PromptFlag.Reason.choices,
+        widget=forms.RadioSelect(attrs={"form": "ranking"}),
+    )
+    flag_detail = forms.CharField(
+        required=False,
+        max_length=MAX_FLAG_DETAIL,
+        widget=forms.TextInput(
+            attrs={"form": "ranking", "placeholder": gettext_lazy("In a few words, if you like")}
+        ),
+    )
+
+    def answer(self) -> dict[str, str]:
+        """The keyword arguments of ``services.flag_prompt``. Call it on a valid form."""
+        given = self.cleaned_data
+        return {"reason": given["flag_reason"], "detail": given["flag_detail"]}
+
+
+@dataclass(frozen=True)
+class TrialCard:
+    """One completion of a qualification item, with its one question."""
+
+    alias: str
+    text: str
+    rank: forms.BoundField
+
+
+class TrialForm(forms.Form):
+    """The ranks of one item, as ``selectors.trial_payload`` describes it."""
+
+    submission_id = forms.UUIDField(widget=forms.HiddenInput)
+
+    def __init__(self, task: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> None:
+        self.completions: list[dict[str, str]] = task["completions"]
+        super().__init__(data, initial={"submission_id": str(uuid.uuid4())})
+        choices = rank_choices(len(self.completions))
+        for completion in self.completions:
+            self.fields[f"rank_{completion['alias']}"] = _rank_field(choices)
+
+    @property
+    def cards(self) -> list[TrialCard]:
+        return [
+            TrialCard(c["alias"], c["text"], self[f"rank_{c['alias']}"]) for c in self.completions
+        ]
+
+    def answer(self) -> dict[str, Any]:
+        """The keyword arguments of ``services.submit_trial``. Call it on a valid form."""
+        given = self.cleaned_data
+        ranks = {c["alias"]: given[f"rank_{c['alias']}"] for c in self.completions}
+        return {"submission_id": given["submission_id"], "ranks": ranks}
+
+
+def rank_choices(last: int) -> list[tuple[str, str]]:
+    words = {1: _("1 · best"), last: _("%(rank)s · worst") % {"rank": last}}
+    return [("", "—"), *((str(n), words.get(n, str(n))) for n in range(1, last + 1))]
+
+
 def _rank_field(choices: list[tuple[str, str]]) -> forms.TypedChoiceField:
     return forms.TypedChoiceField(
         choices=choices,
         coerce=int,
         empty_value=None,
-        error_messages={"required": "This answer still needs a rank."},
+        error_messages={"required": _("This answer still needs a rank.")},
     )
 
 
@@ -147,7 +222,7 @@ def _quality_field(scale: Mapping[str, int]) -> forms.TypedChoiceField:
 
 def _flags_field(flags: list[dict[str, str]]) -> forms.MultipleChoiceField:
     return forms.MultipleChoiceField(
-        choices=[(flag["name"], flag["label"]) for flag in flags],
+        choices=[(flag["name"], _(flag["label"])) for flag in flags],
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )

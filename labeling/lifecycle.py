@@ -9,18 +9,24 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Now
 
+from labeling import selectors
 from labeling.models import (
     Assignment,
     Completion,
+    ControlTask,
     Pool,
     Prompt,
+    Proposal,
+    Qualification,
     Round,
     Slot,
     Task,
+    Trial,
     User,
     Writing,
 )
@@ -67,11 +73,10 @@ def lease_new_task(labeler: User, pools: QuerySet[Pool]) -> Assignment | None:
 
     Tasks get their first ranking before any gets its second. Free slots come first; then those
     whose lease has ended. Rows locked by another request are passed over where the database can do
-    that.
+    that. Where the pool mixes in control tasks, one of them may come in the place of that slot.
     """
     candidates = (
-        Slot.objects.filter(pool__in=pools)
-        .exclude(task__assignments__labeler=labeler)
+        _new_to(labeler, Slot.objects.filter(pool__in=pools, is_control=False))
         .order_by("number", "id")
         .select_for_update(skip_locked=True, of=("self",))
         .select_related("task__prompt__pool")
@@ -81,17 +86,49 @@ def lease_new_task(labeler: User, pools: QuerySet[Pool]) -> Assignment | None:
     )
     if slot is None:
         return None
+    slot = _control_instead(labeler, slot) or slot
     pool = slot.task.prompt.pool
     assignment = Assignment(
         task=slot.task,
         labeler=labeler,
         slot=slot,
         lease_token=uuid.uuid4(),
-        shown_order=_shuffled(slot.task.completion_count),
+        shown_order=shuffled(slot.task.completion_count),
         guideline_version=pool.guideline_versions.order_by("-number").first(),
+        rubric_version=pool.rubric_versions.order_by("-number").first(),
     )
     assignment.save(force_insert=True)
     return assignment if _take(slot, assignment, pool) else None
+
+
+def _new_to(labeler: User, slots: QuerySet[Slot]) -> QuerySet[Slot]:
+    """Those on tasks that the labeler never had, and did not opt out of."""
+    return selectors.fit_for(labeler, slots.exclude(task__assignments__labeler=labeler))
+
+
+def _control_instead(labeler: User, slot: Slot) -> Slot | None:
+    """With the pool's probability a control slot, made for this labeler beyond the overlap.
+
+    Controls come only in the place of other work, and the draw is the server's: neither their
+    number nor their moment tells a labeler which they are.
+    """
+    share = slot.task.prompt.pool.control_share
+    if not share or secrets.SystemRandom().random() >= share:
+        return None
+    # Through the tasks' first slots, so that what narrows slots narrows controls too.
+    controls = _new_to(labeler, Slot.objects.filter(pool=slot.pool_id, number=0)).filter(
+        task__control__is_active=True
+    )
+    tasks = list(controls.exclude(task=slot.task_id).values_list("task", flat=True))
+    return _control_slot(secrets.choice(tasks)) if tasks else None
+
+
+def _control_slot(task_id: int) -> Slot:
+    # Locked, so that two labelers at once make two slots. Who holds it waits for nothing more.
+    ControlTask.objects.select_for_update(no_key=True).get(task=task_id)
+    task = Task.objects.select_related("prompt__pool").get(pk=task_id)
+    last = task.slots.aggregate(last=Max("number"))["last"]
+    return Slot.objects.create(task=task, pool=task.prompt.pool, number=last + 1, is_control=True)
 
 
 def renew_lease(assignment: Assignment) -> bool:
@@ -104,7 +141,7 @@ def renew_lease(assignment: Assignment) -> bool:
         return False
     # One's own ended lease comes first: a labeler can hold only one slot of a task.
     own = Slot.objects.filter(LEASE_ENDED, pk=assignment.slot_id, **_holder(assignment)).first()
-    free = Slot.objects.filter(CLAIMABLE, task=assignment.task_id).order_by("number").first()
+    free = _places(assignment).order_by("number").first()
     slot = own or free
     return slot is not None and _take(slot, assignment, pool)
 
@@ -116,7 +153,16 @@ def complete_slot(assignment: Assignment) -> bool:
 
 
 def has_claimable_slot(assignment: Assignment) -> bool:
-    return Slot.objects.filter(CLAIMABLE, task=assignment.task_id).exists()
+    return _places(assignment).exists()
+
+
+def _places(assignment: Assignment) -> QuerySet[Slot]:
+    """Where the assignment may take a lease: on any place of its task; a control slot is its own,
+    and nobody else's.
+    """
+    if assignment.slot.is_control:
+        return Slot.objects.filter(CLAIMABLE, pk=assignment.slot_id)
+    return Slot.objects.filter(CLAIMABLE, task=assignment.task_id, is_control=False)
 
 
 def release_slot(assignment: Assignment) -> None:
@@ -154,6 +200,49 @@ def close_writing(writing: Writing, state: Writing.State, *, skip_reason: str = 
     )
 
 
+def close_proposal(
+    proposal: Proposal,
+    state: Proposal.State,
+    *,
+    reviewer: User,
+    prompt: Prompt | None = None,
+    reason: str = "",
+) -> bool:
+    """Move a waiting proposal to ``state``; False when it did not wait any more."""
+    return bool(
+        Proposal.objects.filter(pk=proposal.pk, state=Proposal.State.PROPOSED).update(
+            state=state, reviewer=reviewer, prompt=prompt, reason=reason, reviewed_at=Now()
+        )
+    )
+
+
+def close_trial(
+    trial: Trial, *, ranks: dict[str, int], agreement: float, submission: uuid.UUID
+) -> bool:
+    """Store what was ranked and end the trial; False when it was not open any more."""
+    return bool(
+        Trial.objects.filter(pk=trial.pk, state=Trial.State.OPEN).update(
+            state=Trial.State.SUBMITTED,
+            ranks=ranks,
+            agreement=agreement,
+            submission_id=submission,
+            finished_at=Now(),
+        )
+    )
+
+
+def set_standing(
+    qualification: Qualification, state: Qualification.State, **decision: object
+) -> None:
+    """Move a labeler's standing in a pool. ``decision``: further fields that change with it."""
+    under_way = (Qualification.State.TRAINING, Qualification.State.TESTING)
+    now = None if state in under_way else Now()
+    kept: dict[str, Any] = {"decided_by": None, "note": ""}
+    changes = {**kept, "state": state, "decided_at": now, **decision}
+    Qualification.objects.filter(pk=qualification.pk).update(**changes)
+    qualification.refresh_from_db()
+
+
 def _take(slot: Slot, assignment: Assignment, pool: Pool) -> bool:
     taken = Slot.objects.filter(CLAIMABLE, pk=slot.pk).update(
         state=Slot.State.LEASED,
@@ -171,7 +260,8 @@ def _holder(assignment: Assignment) -> dict[str, object]:
     return {"labeler": assignment.labeler_id, "lease_token": assignment.lease_token}
 
 
-def _shuffled(count: int) -> list[int]:
+def shuffled(count: int) -> list[int]:
+    """The numbers of ``count`` completions in an order that nobody can foresee."""
     order = list(range(count))
     secrets.SystemRandom().shuffle(order)
     return order

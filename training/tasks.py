@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
 from kombu.exceptions import KombuError, OperationalError
 
-from labeling.tasks import release_ended_leases
+from labeling.tasks import release_ended_leases, work_lightly
 from training import execution, lifecycle
 from training.models import GPU_QUEUE
 
@@ -52,6 +52,7 @@ def _send(queue: str) -> None:
 @worker_ready.connect
 def _watch_the_queue(**_: Any) -> None:
     threading.Thread(target=_sweep_for_ever, name="sweeper", daemon=True).start()
+    threading.Thread(target=work_lightly, args=[stop], name="light work", daemon=True).start()
 
 
 def _sweep_for_ever() -> None:

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.experiments.plots import Point, points
 from benchmarks.experiments.policies import DEMONSTRATIONS, Examiner, Loop, Measured
+from benchmarks.experiments.reward_models import TRAINING
 from benchmarks.experiments.statistics import Array, Interval, over_prompts, over_seeds, win_rates
 from benchmarks.experiments.world import MAX_NEW_TOKENS, Options, Page, Row, World
 from training.jobs.folder import JobFolder
@@ -34,11 +35,11 @@ class Size:
     each, steps of the online methods and completions of a step.
     """
 
-    prompts: int = 1000
+    prompts: int = 800
     ranked: int = 6
     held_out: int = 256
     answers: int = 2
-    steps: int = 40
+    steps: int = 32
     batch: int = 64
 
 
@@ -113,7 +114,7 @@ def rankings(loop: Loop, size: Size) -> list[dict[str, Any]]:
 
 def strong_reward_model(loop: Loop, size: Size) -> JobFolder:
     """That of all rankings, on which the methods are compared."""
-    return loop.reward_model("reward", rankings(loop, size), epochs=2, validation_share=0.0)
+    return loop.reward_model("reward", rankings(loop, size), **TRAINING, validation_share=0.0)
 
 
 def table(seeds: Sequence[Seed]) -> str:
@@ -226,7 +227,7 @@ def _setting(seeds: Sequence[Seed], size: Size) -> str:
     return f"""Each of {len(seeds)} seeds goes through the loop. The base model, fine-tuned on
 {DEMONSTRATIONS} good demonstrations, is SFT: so few leave headroom. {size.prompts} prompts with
 {size.ranked} of its answers each are ranked by a simulated labeler who turns {NOISE:.0%} of the
-comparisons round. The reward model learns from these rankings in two epochs; of pairs
+comparisons round. The reward model learns from these rankings in one epoch; of pairs
 of SFT's answers to held-out prompts it orders {accuracies.shown(3)} as gold does. Online methods do
 {size.steps} steps of {size.batch} completions.
 

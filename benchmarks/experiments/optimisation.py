@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from benchmarks.experiments import methods
 from benchmarks.experiments.plots import Line, Panel, lines
 from benchmarks.experiments.policies import Examiner, Loop
+from benchmarks.experiments.reward_models import TRAINING
 from benchmarks.experiments.statistics import over_seeds
 from benchmarks.experiments.world import MAX_NEW_TOKENS, Options, Page
 from benchmarks.jobs import model_of, new_job
@@ -78,7 +79,7 @@ class Moment:
 def weak_reward_model(loop: Loop, size: Size) -> JobFolder:
     """Few rankings of few answers by a labeler who often errs."""
     comparisons = loop.rankings(loop.world.training(size.weak), size.weak_ranked, WEAK_NOISE)
-    return loop.reward_model("reward-weak", comparisons, epochs=2, validation_share=0.0)
+    return loop.reward_model("reward-weak", comparisons, **TRAINING, validation_share=0.0)
 
 
 def trace(

@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext, gettext_lazy
 from unfold import decorators
 from unfold.admin import ModelAdmin
 
@@ -25,13 +26,18 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def display(**options: Any) -> Callable[[Method], Method]:
-    """Unfold's decorator of columns, with the type that it does not tell."""
-    return cast("Callable[[Method], Method]", decorators.display(**options))
+    """Unfold's decorator of columns, translated, with the type that it does not tell."""
+    return cast("Callable[[Method], Method]", decorators.display(**_translated(options)))
 
 
 def action(**options: Any) -> Callable[[Method], Method]:
-    """Unfold's decorator of buttons, with the type that it does not tell."""
-    return cast("Callable[[Method], Method]", decorators.action(**options))
+    """Unfold's decorator of buttons, translated, with the type that it does not tell."""
+    return cast("Callable[[Method], Method]", decorators.action(**_translated(options)))
+
+
+def _translated(options: dict[str, Any]) -> dict[str, Any]:
+    named = options.get("description")
+    return options | {"description": gettext_lazy(named)} if named else options
 
 
 class Admin(ModelAdmin):
@@ -65,18 +71,20 @@ class Admin(ModelAdmin):
         template: str = "admin/ask.html",
         **more: Any,
     ) -> TemplateResponse:
-        """A page with one question to the admin; ``more`` goes to its template."""
+        """A page with one question to the admin, translated; ``more`` goes to its template."""
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": original,
             "form": form,
-            "title": title,
-            "button": button,
+            "title": title and gettext(title),
+            "button": button and gettext(button),
             "back": back,
             **more,
         }
+        if more.get("text"):
+            context["text"] = gettext(more["text"])
         status = 422 if form.errors else 200
         return TemplateResponse(request, template, context, status=status)
 
@@ -165,7 +173,8 @@ class CarefulDeletion(Admin):
 
     def _refuse(self, request: HttpRequest) -> HttpResponseRedirect:
         # Somebody began to work on it after the counts were read. ProtectedError is one of these.
-        messages.error(request, "Nothing was deleted: work was handed in on it meanwhile.")
+        text = gettext("Nothing was deleted: work was handed in on it meanwhile.")
+        messages.error(request, text)
         return HttpResponseRedirect(changelist_address(self.model))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.html import format_html_join
 
 from labeling.admin.base import RecordAdmin, display, shortened, text_block
 from labeling.models import Demonstration, Writing
@@ -17,8 +18,8 @@ class DemonstrationAdmin(RecordAdmin):
     list_select_related = ("prompt__pool", "author")
     search_fields = ("text", "author__username")
     ordering = ("-id",)
-    fields = ("prompt", "shown_text", "author", "created_at")
-    readonly_fields = ("shown_text",)
+    fields = ("prompt", "shown_text", "author", "created_at", "revised_at", "former")
+    readonly_fields = ("shown_text", "former")
 
     @display(description="demonstration", ordering="pk")
     def text_start(self, demonstration: Demonstration) -> str:
@@ -36,6 +37,11 @@ class DemonstrationAdmin(RecordAdmin):
     def shown_text(self, demonstration: Demonstration) -> str:
         return text_block(demonstration.text)
 
+    @display(description="earlier versions")
+    def former(self, demonstration: Demonstration) -> str:
+        rows = ((text_block(former.text),) for former in demonstration.former_texts.all())
+        return format_html_join("", "{}<hr>", rows) or "–"
+
 
 @admin.register(Writing)
 class WritingAdmin(RecordAdmin):
@@ -51,6 +57,7 @@ class WritingAdmin(RecordAdmin):
         "labeler",
         "state",
         "skip_reason",
+        "draft",
         "guideline_version",
         "created_at",
         "finished_at",

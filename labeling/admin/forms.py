@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 from unfold.forms import UserCreationForm
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
@@ -22,13 +23,20 @@ POOL_SETTINGS = (
     "completions_per_prompt",
     "overlap",
     "lease_seconds",
+    "edit_minutes",
     "sampler",
     "temperature",
     "top_p",
     "max_new_tokens",
-    "rubric",
+    "takes_demonstrations",
+    "takes_prompts",
+    "qualification_threshold",
+    "qualification_attempts",
+    "qualification_test_size",
+    "control_share",
+    "control_threshold",
+    "control_pauses",
 )
-LOWEST_QUALITY, HIGHEST_QUALITY = 1, 7
 
 
 class AccountForm(UserCreationForm):
@@ -40,10 +48,10 @@ class AccountForm(UserCreationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["usable_password"].label = "Password login"
-        self.fields[
-            "usable_password"
-        ].help_text = "Disabled: the account can only be used through API tokens, as programs do."
+        self.fields["usable_password"].label = _("Password login")
+        self.fields["usable_password"].help_text = _(
+            "Disabled: the account can only be used through API tokens, as programs do."
+        )
 
 
 class TokenForm(forms.Form):
@@ -52,61 +60,41 @@ class TokenForm(forms.Form):
     user = forms.ModelChoiceField(
         queryset=User.objects.filter(is_active=True).order_by("username"),
         widget=UnfoldAdminSelectWidget,
-        help_text="The token may do all that this account may do.",
+        help_text=_("The token may do all that this account may do."),
     )
     name = forms.CharField(
         max_length=100,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Where it is used, so that you know later what you revoke.",
+        help_text=_("Where it is used, so that you know later what you revoke."),
     )
 
 
 class PoolForm(forms.ModelForm):
-    """A pool's settings and its guidelines; a changed text becomes a new version."""
+    """A pool's settings; a new one's guidelines too."""
 
     guidelines = forms.CharField(
         required=False,
         strip=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 12}),
-        help_text="Shown to labelers beside each task, as Markdown. A changed text becomes a new "
-        "version; rankings keep the version they were made under.",
+        help_text=_("Shown to labelers beside each task, as Markdown; later versions are kept."),
     )
 
     class Meta:
         model = Pool
         fields = POOL_SETTINGS
-        widgets = {"is_open": UnfoldBooleanSwitchWidget}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        latest = self._latest_guidelines()
-        self.fields["guidelines"].initial = latest.text if latest else ""
+        widgets = dict.fromkeys(
+            ("is_open", "takes_demonstrations", "takes_prompts", "control_pauses"),
+            UnfoldBooleanSwitchWidget,
+        )
 
     def clean_guidelines(self) -> str:
-        # Browsers send line ends as CRLF: the text must compare equal to the one that was shown.
+        # Browsers send line ends as CRLF: the text must compare equal to the one that is shown.
         text: str = self.cleaned_data["guidelines"].replace("\r\n", "\n")
         return text
-
-    def clean_rubric(self) -> dict[str, Any]:
-        rubric = self.cleaned_data["rubric"]
-        fault = _rubric_fault(rubric)
-        if fault:
-            raise forms.ValidationError(fault)
-        return dict(rubric)
 
     def settings(self) -> dict[str, Any]:
         """The settings without the guidelines. Call it on a valid form."""
         return {name: self.cleaned_data[name] for name in POOL_SETTINGS}
-
-    def new_guidelines(self) -> str | None:
-        """The text, where it differs from what was shown."""
-        text: str = self.cleaned_data["guidelines"]
-        return None if text == self.fields["guidelines"].initial else text
-
-    def _latest_guidelines(self) -> Any:
-        if self.instance.pk is None:
-            return None
-        return self.instance.guideline_versions.order_by("-number").first()
 
 
 class ImportForm(forms.Form):
@@ -115,12 +103,12 @@ class ImportForm(forms.Form):
     file = forms.FileField(
         required=False,
         widget=UnfoldAdminFileFieldWidget,
-        help_text="UTF-8, one JSON object a line; of any size, it is read line by line.",
+        help_text=_("UTF-8, one JSON object a line; of any size, it is read line by line."),
     )
     text = forms.CharField(
         required=False,
         strip=False,
-        label="or pasted text",
+        label=_("or pasted text"),
         widget=UnfoldAdminTextareaWidget(
             attrs={
                 "rows": 10,
@@ -134,32 +122,7 @@ class ImportForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         given = self.cleaned_data
         if given.get("file") and given.get("text", "").strip():
-            self.add_error("text", "Give a file or a text, not both.")
+            self.add_error("text", _("Give a file or a text, not both."))
         elif not given.get("file") and not given.get("text", "").strip() and not self.errors:
-            self.add_error("file", "Choose a file, or paste some lines below.")
+            self.add_error("file", _("Choose a file, or paste some lines below."))
         return given
-
-
-def _rubric_fault(rubric: object) -> str:
-    """What keeps the ranking page from asking this rubric's questions; empty when nothing does."""
-    if not isinstance(rubric, dict) or set(rubric) != {"quality", "flags"}:
-        return "A rubric is an object with “quality” and “flags”."
-    quality, flags = rubric["quality"], rubric["flags"]
-    low, high = (quality.get("low"), quality.get("high")) if isinstance(quality, dict) else (0, 0)
-    # type(), because true and false are whole numbers to isinstance().
-    if type(low) is not int or type(high) is not int:
-        return "“quality” needs whole numbers “low” and “high”."
-    if not LOWEST_QUALITY <= low < high <= HIGHEST_QUALITY:
-        return f"The scale must lie in {LOWEST_QUALITY}..{HIGHEST_QUALITY}, “low” below “high”."
-    if not isinstance(flags, list) or not all(_is_flag(flag) for flag in flags):
-        return "“flags” is a list of objects with the texts “name” and “label”."
-    names = [flag["name"] for flag in flags]
-    return "Two flags have the same name." if len(set(names)) < len(names) else ""
-
-
-def _is_flag(flag: object) -> bool:
-    return (
-        isinstance(flag, dict)
-        and set(flag) == {"name", "label"}
-        and all(isinstance(text, str) and text.strip() for text in flag.values())
-    )

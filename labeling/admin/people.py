@@ -11,11 +11,13 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 
-from labeling import services
+from labeling import selectors, services
 from labeling.admin.base import (
     Admin,
     AnsweredForm,
@@ -64,16 +66,17 @@ class UserAdmin(AnsweredForm, DjangoUserAdmin, Admin):  # type: ignore[misc]
         "last_login",
     )
     list_filter = ("role", "labeler_group", "is_simulated", "is_active")
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("control_figures", "last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("username", "password", "is_active")}),
-        ("Work", {"fields": ("role", "labeler_group", "is_simulated")}),
-        ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        (_("Work"), {"fields": ("role", "labeler_group", "is_simulated")}),
+        (_("Person"), {"fields": ("first_name", "last_name", "email")}),
+        (_("Control tasks"), {"fields": ("control_figures",)}),
+        (_("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
         (None, {"fields": ("username", "usable_password", "password1", "password2")}),
-        ("Work", {"fields": ("role", "labeler_group", "is_simulated")}),
+        (_("Work"), {"fields": ("role", "labeler_group", "is_simulated")}),
     )
     actions = None
     actions_detail = ("issue_token",)
@@ -105,6 +108,11 @@ class UserAdmin(AnsweredForm, DjangoUserAdmin, Admin):  # type: ignore[misc]
     @display(description="rankings", ordering="ranking_count")
     def rankings(self, user: User) -> str:
         return f"{user.ranking_count:,}"  # type: ignore[attr-defined]
+
+    @display(description=_("agreement with known answers"))
+    def control_figures(self, user: User) -> str:
+        context = {"figures": selectors.control_figures(labeler=user), "by": "pool"}
+        return render_to_string("admin/labeling/control_figures.html", context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # What an account did stays under its name: accounts are made inactive, not deleted.
@@ -170,7 +178,7 @@ class ApiTokenAdmin(RecordAdmin):
         return self.ask(
             request,
             forms.Form(),
-            title=f"Token of {user}",
+            title=_("Token of %(user)s") % {"user": user},
             button="",
             back=changelist_address(ApiToken),
             template="admin/labeling/token.html",
@@ -184,14 +192,14 @@ class ApiTokenAdmin(RecordAdmin):
         back = changelist_address(ApiToken)
         if request.method == "POST":
             if services.revoke_token(token):
-                messages.success(request, f"{token} opens nothing any more.")
+                messages.success(request, _("%(token)s opens nothing any more.") % {"token": token})
             else:
-                messages.info(request, f"{token} was revoked before.")
+                messages.info(request, _("%(token)s was revoked before.") % {"token": token})
             return redirect(back)
         return self.ask(
             request,
             forms.Form(),
-            title=f"Revoke {token}?",
+            title=_("Revoke %(token)s?") % {"token": token},
             text="Programs that use it are turned away from now on. This cannot be undone.",
             button="Revoke",
             danger=True,

@@ -11,16 +11,27 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
 
 from labeling import selectors, services
-from labeling.admin.base import AnsweredForm, CarefulDeletion, action, counted, display
+from labeling.admin.base import (
+    AnsweredForm,
+    CarefulDeletion,
+    acting_admin,
+    action,
+    counted,
+    display,
+)
 from labeling.admin.forms import ImportForm, PoolForm
+from labeling.admin.qualification import QualifiedPool
+from labeling.admin.versions import VersionedPool
 from labeling.execution import read_lines
 from labeling.models import (
     Assignment,
     Demonstration,
     Pool,
     Prompt,
+    Qualification,
     Ranking,
     Slot,
     Task,
@@ -31,11 +42,25 @@ EXPORTS = {
     "comparisons": ("jsonl", "trl", "parquet", "csv"),
     "rankings": ("jsonl", "parquet", "csv"),
     "demonstrations": ("jsonl", "trl", "parquet", "csv"),
+    "adjudications": ("jsonl", "parquet", "csv"),
+}
+
+
+# The counts of ``selectors.pool_progress``, as they are read.
+COUNTS = {
+    "prompts": _("prompts"),
+    "tasks": _("tasks"),
+    "open": _("open"),
+    "leased": _("leased"),
+    "done": _("done"),
+    "rankings": _("rankings"),
+    "comparisons": _("comparisons"),
+    "late": _("late"),
 }
 
 
 @admin.register(Pool)
-class PoolAdmin(AnsweredForm, CarefulDeletion):
+class PoolAdmin(VersionedPool, QualifiedPool, AnsweredForm, CarefulDeletion):
     """Pools with their progress; everything about one on its own page."""
 
     form = PoolForm
@@ -54,24 +79,43 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
     change_form_template = "admin/labeling/pool/change_form.html"
     fieldsets: Any = (
         (None, {"fields": ("name", "is_open")}),
-        ("Ranking", {"fields": ("completions_per_prompt", "overlap", "lease_seconds")}),
-        ("Sampling", {"fields": ("sampler", "temperature", "top_p", "max_new_tokens")}),
-        ("Guidelines", {"fields": ("guidelines",)}),
         (
-            "Questions asked of each completion",
-            {"fields": ("rubric",), "classes": ("collapse",)},
+            _("Ranking"),
+            {"fields": ("completions_per_prompt", "overlap", "lease_seconds", "edit_minutes")},
+        ),
+        (_("Sampling"), {"fields": ("sampler", "temperature", "top_p", "max_new_tokens")}),
+        (_("Writing"), {"fields": ("takes_demonstrations", "takes_prompts")}),
+        (
+            _("Qualification"),
+            {
+                "fields": (
+                    "qualification_threshold",
+                    "qualification_attempts",
+                    "qualification_test_size",
+                )
+            },
+        ),
+        (
+            _("Control tasks"),
+            {"fields": ("control_share", "control_threshold", "control_pauses")},
         ),
     )
-    actions_detail: Any = ("import_prompts",)
+    add_fieldsets: Any = ((_("Guidelines"), {"fields": ("guidelines",)}),)
+    actions_detail: Any = ("import_prompts", "guidelines", "rubric", "qualification")
     work_paths = (
         (Ranking, "task__prompt__pool"),
         (Assignment, "task__prompt__pool"),
         (Writing, "prompt__pool"),
         (Demonstration, "prompt__pool"),
+        (Qualification, "pool"),
     )
 
+    def get_fieldsets(self, request: HttpRequest, obj: Pool | None = None) -> Any:
+        # Later the guidelines have a page of their own, with preview and history.
+        return self.fieldsets if obj else (*self.fieldsets, *self.add_fieldsets)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pool]:
-        rankings, slots = Ranking.objects.all(), Slot.objects.all()
+        rankings, slots = Ranking.objects.all(), Slot.objects.filter(is_control=False)
         return (
             super()
             .get_queryset(request)
@@ -105,7 +149,7 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
     def progress(self, pool: Any) -> str:
         """Slots done of all slots."""
         return format_html(
-            '<progress class="podium-bar" max="{}" value="{}"></progress> {} of {}',
+            '<progress class="podium-bar" max="{}" value="{}"></progress> {} / {}',
             pool.slot_count or 1,
             pool.done_count,
             f"{pool.done_count:,}",
@@ -121,11 +165,12 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
         return f"{pool.late_count:,}"
 
     def save_model(self, request: HttpRequest, obj: Pool, form: Any, change: bool) -> None:
-        guidelines = form.new_guidelines()
         if change:
-            services.change_pool(obj, guidelines=guidelines, **form.settings())
+            services.change_pool(obj, **form.settings())
             return
-        created = services.create_pool(guidelines=guidelines or "", **form.settings())
+        author = acting_admin(request)
+        guidelines = form.cleaned_data["guidelines"]
+        created = services.create_pool(guidelines=guidelines, author=author, **form.settings())
         obj.__dict__.update(created.__dict__)
 
     def render_change_form(
@@ -134,9 +179,13 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
         pool = context.get("original")
         if pool is not None:
             context |= {
-                "progress": selectors.pool_progress(pool),
+                "progress": [
+                    (COUNTS.get(name, name), count)
+                    for name, count in selectors.pool_progress(pool).items()
+                ],
                 "exports": _export_links(pool),
-                "guideline_versions": pool.guideline_versions.order_by("-number")[:20],
+                "versions": _versions(pool),
+                "figures": selectors.control_figures(pool=pool),
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -166,13 +215,26 @@ class PoolAdmin(AnsweredForm, CarefulDeletion):
         return self.ask(
             request,
             form,
-            title=f"Import prompts into {pool}",
+            title=_("Import prompts into %(pool)s") % {"pool": pool},
             button="Import",
             back=self.address(pool),
             original=pool,
             template="admin/labeling/import.html",
             report=report,
         )
+
+
+def _versions(pool: Pool) -> list[dict[str, Any]]:
+    """What labelers are told and asked by now, since when, and by whom."""
+    found = []
+    for name, action_, versions in (
+        (_("Guidelines"), "guidelines", pool.guideline_versions),
+        (_("Rubric"), "rubric", pool.rubric_versions),
+    ):
+        latest = versions.select_related("author").order_by("-number").first()
+        address = reverse(f"admin:labeling_pool_{action_}", args=[pool.pk])
+        found.append({"name": name, "address": address, "latest": latest})
+    return found
 
 
 def _export_links(pool: Pool) -> list[dict[str, Any]]:

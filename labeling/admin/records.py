@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy
 
 from labeling.admin.base import (
     CarefulDeletion,
@@ -21,11 +22,15 @@ from labeling.admin.base import (
     shortened,
     text_block,
 )
+from labeling.admin.care import WithTopics
+from labeling.admin.flags import flags_of
+from labeling.admin.known_answers import KnownAnswers
 from labeling.models import (
     Assignment,
     Comparison,
     Demonstration,
     Prompt,
+    PromptFlag,
     RankedItem,
     Ranking,
     Slot,
@@ -40,14 +45,23 @@ def conversation(messages: list[dict[str, str]]) -> str:
 
 
 @admin.register(Prompt)
-class PromptAdmin(CarefulDeletion):
+class PromptAdmin(WithTopics, CarefulDeletion):
     """Prompts as they were imported. One that is in use stays."""
 
-    list_display = ("text", "pool", "use_case", "source", "author", "tasks", "created_at")
-    list_filter = ("pool", "use_case", "source")
+    list_display = (
+        "text",
+        "pool",
+        "use_case",
+        "source",
+        "author",
+        "tasks",
+        "flag_counts",
+        "created_at",
+    )
+    list_filter = ("pool", "topics", "use_case", "source")
     list_select_related = ("pool",)
     search_fields = ("messages", "use_case", "source", "author")
-    search_help_text = "text, use case, source, author"
+    search_help_text = gettext_lazy("text, use case, source, author")
     ordering = ("-id",)
     fields = (
         "shown_messages",
@@ -55,11 +69,20 @@ class PromptAdmin(CarefulDeletion):
         "use_case",
         "source",
         "author",
+        "topic_names",
+        "flags",
         "task_links",
         "demonstration_links",
         "created_at",
     )
-    readonly_fields = ("shown_messages", "task_links", "demonstration_links")
+    readonly_fields = (
+        "shown_messages",
+        "topic_names",
+        "flags",
+        "task_links",
+        "demonstration_links",
+    )
+    actions_detail = ("choose_topics",)
     work_paths = (
         (Ranking, "task__prompt"),
         (Assignment, "task__prompt"),
@@ -75,7 +98,11 @@ class PromptAdmin(CarefulDeletion):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prompt]:
         tasks = counted(Task.objects.all(), "prompt")
-        return super().get_queryset(request).annotate(task_count=tasks)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(task_count=tasks, flag_count=counted(PromptFlag.objects.all(), "prompt"))
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Prompt], search_term: str
@@ -99,6 +126,14 @@ class PromptAdmin(CarefulDeletion):
     def shown_messages(self, prompt: Prompt) -> str:
         return conversation(prompt.messages)
 
+    @display(description="flags")
+    def flags(self, prompt: Prompt) -> str:
+        return flags_of(prompt)
+
+    @display(description="flags", ordering="flag_count")
+    def flag_counts(self, prompt: Any) -> str:
+        return f"{prompt.flag_count:,}"
+
     @display(description="tasks")
     def task_links(self, prompt: Prompt) -> str:
         return _links(prompt.tasks.all())
@@ -109,7 +144,7 @@ class PromptAdmin(CarefulDeletion):
 
 
 @admin.register(Task)
-class TaskAdmin(RecordAdmin):
+class TaskAdmin(KnownAnswers, RecordAdmin):
     """A prompt with its K completions, who wrote them, and how they were ranked."""
 
     list_display = ("task", "prompt_text", "pool", "round", "completion_count", "slots", "rankings")
@@ -127,9 +162,10 @@ class TaskAdmin(RecordAdmin):
         "created_at",
     )
     readonly_fields = ("prompt_link", "pool", "shown_messages", "completions", "ranked_by")
+    actions_detail = ("known_answer",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        slots = Slot.objects.all()
+        slots = Slot.objects.filter(is_control=False)
         return (
             super()
             .get_queryset(request)
@@ -197,7 +233,12 @@ class AssignmentAdmin(RecordAdmin):
         "finished_at",
     )
     list_filter = ("state", "task__prompt__pool", "labeler__is_simulated")
-    list_select_related = ("labeler", "task__prompt__pool", "guideline_version__pool")
+    list_select_related = (
+        "labeler",
+        "task__prompt__pool",
+        "guideline_version__pool",
+        "rubric_version__pool",
+    )
     search_fields = ("labeler__username", "skip_reason")
     ordering = ("-created_at",)
     # The lease token stays out: it would let an admin's screen submit for a labeler.
@@ -208,6 +249,7 @@ class AssignmentAdmin(RecordAdmin):
         "skip_reason",
         "order",
         "guideline_version",
+        "rubric_version",
         "draft",
         "created_at",
         "finished_at",
@@ -268,17 +310,21 @@ class RankingAdmin(RecordAdmin):
         "items",
         "comparison_link",
         "note",
+        "versions",
         "submission_id",
         "created_at",
+        "revised_at",
     )
-    readonly_fields = ("shown_messages", "items", "comparison_link")
+    readonly_fields = ("shown_messages", "items", "comparison_link", "versions")
 
     @display(description="ranking", ordering="pk")
     def ranking(self, ranking: Ranking) -> str:
         return f"Ranking {ranking.pk}"
 
     @display(
-        description="status", ordering="status", label={"counted": "success", "late": "warning"}
+        description="status",
+        ordering="status",
+        label={"counted": "success", "late": "warning", "control": "info"},
     )
     def status_label(self, ranking: Ranking) -> tuple[str, str]:
         return ranking.status, ranking.get_status_display()
@@ -305,6 +351,15 @@ class RankingAdmin(RecordAdmin):
         items = ranking.items.select_related("completion").order_by("rank", "completion__number")
         rows = [(alias_of[item.completion.number], item) for item in items]
         return render_to_string("admin/labeling/ranked_items.html", {"rows": rows})
+
+    @display(description="earlier versions")
+    def versions(self, ranking: Ranking) -> str:
+        alias_of = ranking.assignment.alias_of_completion()
+        versions = [
+            (revision, [{"alias": alias_of[row["completion"]], **row} for row in revision.replaced])
+            for revision in ranking.revisions.all()
+        ]
+        return render_to_string("admin/labeling/revisions.html", {"versions": versions})
 
     @display(description="comparisons")
     def comparison_link(self, ranking: Ranking) -> str:
@@ -353,7 +408,9 @@ class ComparisonAdmin(RecordAdmin):
     def labeler(self, comparison: Comparison) -> str:
         return str(comparison.ranking.labeler)
 
-    @display(description="status", label={"counted": "success", "late": "warning"})
+    @display(
+        description="status", label={"counted": "success", "late": "warning", "control": "info"}
+    )
     def status(self, comparison: Comparison) -> tuple[str, str]:
         return comparison.ranking.status, comparison.ranking.get_status_display()
 

@@ -30,7 +30,15 @@ class TaskOutput(serializers.Serializer[Any]):
     lease_seconds = serializers.IntegerField()
     pool = serializers.CharField()
     prompt = PromptOutput()
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Sensitive topics of the prompt, to be told before its texts are shown.",
+    )
     completions = CompletionOutput(many=True)
+    alike = serializers.ListField(
+        child=serializers.ListField(child=serializers.CharField()),
+        help_text="Groups of aliases whose texts say the same in nearly the same words.",
+    )
     rubric = serializers.JSONField()
     guidelines = GuidelinesOutput()
     draft = serializers.JSONField(allow_null=True)
@@ -40,7 +48,7 @@ class LeaseInput(serializers.Serializer[Any]):
     lease_token = serializers.UUIDField()
 
 
-class SubmitInput(LeaseInput):
+class AnswersInput(serializers.Serializer[Any]):
     """``ranks``: alias → 1..K, 1 the best, equal numbers tie. ``submission_id``: made by the
     client, once.
     """
@@ -53,6 +61,10 @@ class SubmitInput(LeaseInput):
     note = serializers.CharField(
         required=False, allow_blank=True, allow_null=True, default="", trim_whitespace=False
     )
+
+
+class SubmitInput(AnswersInput, LeaseInput):
+    """A ranking under the lease of its assignment."""
 
 
 class SubmitOutput(serializers.Serializer[Any]):

@@ -22,11 +22,20 @@ class WritingOutput(serializers.Serializer[Any]):
     handle = serializers.UUIDField()
     pool = serializers.CharField()
     prompt = PromptOutput()
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Sensitive topics of the prompt, to be told before its text is shown.",
+    )
     guidelines = GuidelinesOutput()
+    draft = serializers.CharField(allow_blank=True)
 
 
 class HandleInput(serializers.Serializer[Any]):
     handle = serializers.UUIDField()
+
+
+class WritingDraftInput(HandleInput):
+    text = serializers.CharField(allow_blank=True, trim_whitespace=False)
 
 
 class DemonstrationInput(HandleInput):
@@ -78,9 +87,33 @@ class DemonstrationView(APIView):
     def post(self, request: Request) -> Response:
         given = checked(DemonstrationInput, request)
         handle = given.pop("handle")
-        stored = services.submit_demonstration(cast(User, request.user), handle, **given)
-        answer = {"handle": str(handle), "characters": len(stored.text)}
+        services.submit_demonstration(cast(User, request.user), handle, **given)
+        answer = {"handle": str(handle), "characters": len(given["text"])}
         return Response(answer, status=status.HTTP_201_CREATED)
+
+
+class DemonstrationReviseView(APIView):
+    """Puts another text in the place of one of the caller's last; what it said before is kept."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(request=DemonstrationInput, responses={200: DemonstrationOutput})
+    def post(self, request: Request) -> Response:
+        given = checked(DemonstrationInput, request)
+        handle = given.pop("handle")
+        services.revise_demonstration(cast(User, request.user), handle, **given)
+        return Response({"handle": str(handle), "characters": len(given["text"])})
+
+
+class WritingDraftView(APIView):
+    """Keeps unfinished text; ``next`` gives it back."""
+
+    permission_classes = [IsLabeler]
+
+    @extend_schema(request=WritingDraftInput, responses={204: None})
+    def post(self, request: Request) -> Response:
+        services.save_writing_draft(cast(User, request.user), **checked(WritingDraftInput, request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class WritingSkipView(APIView):

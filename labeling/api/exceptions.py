@@ -21,8 +21,19 @@ STATUS_OF: dict[type[errors.LabelingError], HTTPStatus] = {
     errors.LeaseExpired: HTTPStatus.CONFLICT,
     errors.AssignmentClosed: HTTPStatus.CONFLICT,
     errors.SubmissionConflict: HTTPStatus.CONFLICT,
+    errors.EditClosed: HTTPStatus.CONFLICT,
     errors.PoolClosed: HTTPStatus.CONFLICT,
     errors.NameTaken: HTTPStatus.CONFLICT,
+    errors.VersionConflict: HTTPStatus.CONFLICT,
+    errors.QualificationClosed: HTTPStatus.CONFLICT,
+    errors.NotQualified: HTTPStatus.FORBIDDEN,
+    errors.WorkPaused: HTTPStatus.FORBIDDEN,
+    errors.DuplicatePrompt: HTTPStatus.CONFLICT,
+    errors.ProposalClosed: HTTPStatus.CONFLICT,
+    errors.OwnProposal: HTTPStatus.FORBIDDEN,
+    errors.RevisionClosed: HTTPStatus.CONFLICT,
+    errors.AlreadyAdjudicated: HTTPStatus.CONFLICT,
+    errors.OwnRanking: HTTPStatus.FORBIDDEN,
 }
 
 

@@ -36,10 +36,15 @@ def demonstration_rows(pool: Pool, labelers: str) -> Iterator[Row]:
     return selectors.demonstration_rows(pool, labelers)
 
 
+def adjudication_rows(pool: Pool, _labelers: str) -> Iterator[Row]:
+    return selectors.adjudication_rows(pool)
+
+
 ROWS_OF_KIND: dict[str, Callable[[Pool, str], Iterator[Row]]] = {
     "comparisons": comparison_rows,
     "rankings": ranking_rows,
     "demonstrations": demonstration_rows,
+    "adjudications": adjudication_rows,
 }
 
 
@@ -120,8 +125,8 @@ MEDIA_TYPES = sorted({writer.media_type for writer in WRITERS.values()})
 
 
 def stream(pool: Pool, *, kind: str, format_: str, labelers: str) -> StreamingHttpResponse:
-    """Raises InvalidInput for rankings as TRL rows: TRL's trainers read pairs."""
-    if kind == "rankings" and format_ == "trl":
+    """Raises InvalidInput for whole rankings as TRL rows: TRL's trainers read pairs."""
+    if kind in ("rankings", "adjudications") and format_ == "trl":
         raise InvalidInput("TRL reads pairs: export kind=comparisons for format=trl", field="kind")
     writer = WRITERS[format_]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", pool.name).strip("-") or f"pool-{pool.pk}"

@@ -44,6 +44,22 @@ def _schema(pa: Any, kind: str) -> Any:
                 ("completion", text),
             ]
         )
+    if kind == "adjudications":
+        decided = [("number", small), ("text", text), ("model", text), ("rank", small)]
+        return pa.schema(
+            [
+                ("pool", text),
+                ("prompt", number),
+                ("prompt_author", text),
+                ("use_case", text),
+                ("task", number),
+                ("round", number),
+                ("reviewer", text),
+                ("messages", messages),
+                ("completions", pa.list_(pa.struct(decided))),
+                ("reason", text),
+            ]
+        )
     provenance = [
         ("pool", text),
         ("prompt", number),

@@ -48,6 +48,9 @@ class PoolInput(serializers.ModelSerializer[Pool]):
             "guidelines",
             "model",
             "lease_seconds",
+            "edit_minutes",
+            "takes_demonstrations",
+            "takes_prompts",
         )
 
     def validate_model(self, value: str | None) -> str:
@@ -76,10 +79,21 @@ class PoolOutput(Progress):
     top_p = serializers.FloatField()
     max_new_tokens = serializers.IntegerField()
     lease_seconds = serializers.IntegerField()
+    edit_minutes = serializers.IntegerField()
     model = serializers.CharField()
     guidelines = serializers.CharField()
     guidelines_version = serializers.IntegerField()
+    rubric = serializers.JSONField()
+    rubric_version = serializers.IntegerField()
+    qualification_threshold = serializers.FloatField()
+    qualification_attempts = serializers.IntegerField()
+    qualification_test_size = serializers.IntegerField()
+    control_share = serializers.FloatField()
+    control_threshold = serializers.FloatField()
+    control_pauses = serializers.BooleanField()
     is_open = serializers.BooleanField()
+    takes_demonstrations = serializers.BooleanField()
+    takes_prompts = serializers.BooleanField()
 
 
 class LineErrorOutput(serializers.Serializer[dict[str, Any]]):
@@ -95,6 +109,15 @@ class ImportOutput(serializers.Serializer[dict[str, Any]]):
     errors = LineErrorOutput(many=True)
 
 
+def report_output(report: services.ImportReport) -> dict[str, Any]:
+    return {
+        "accepted": report.accepted,
+        "duplicates": report.duplicates,
+        "rejected": report.rejected,
+        "errors": report.errors,
+    }
+
+
 def pool_output(pool: Pool, progress: dict[str, int]) -> dict[str, Any]:
     guidelines = pool.guideline_versions.order_by("-number").first()
     return {
@@ -106,10 +129,21 @@ def pool_output(pool: Pool, progress: dict[str, int]) -> dict[str, Any]:
         "top_p": pool.top_p,
         "max_new_tokens": pool.max_new_tokens,
         "lease_seconds": pool.lease_seconds,
+        "edit_minutes": pool.edit_minutes,
         "model": pool.sampler,
         "guidelines": guidelines.text if guidelines else "",
         "guidelines_version": guidelines.number if guidelines else 0,
+        "rubric": pool.rubric,
+        "rubric_version": selectors.rubric_number(pool),
+        "qualification_threshold": pool.qualification_threshold,
+        "qualification_attempts": pool.qualification_attempts,
+        "qualification_test_size": pool.qualification_test_size,
+        "control_share": pool.control_share,
+        "control_threshold": pool.control_threshold,
+        "control_pauses": pool.control_pauses,
         "is_open": pool.is_open,
+        "takes_demonstrations": pool.takes_demonstrations,
+        "takes_prompts": pool.takes_prompts,
         **progress,
     }
 
@@ -127,7 +161,7 @@ class PoolListView(APIView):
     def post(self, request: Request) -> Response:
         given = PoolInput(data=request.data)
         given.is_valid(raise_exception=True)
-        pool = services.create_pool(**given.validated_data)
+        pool = services.create_pool(author=_caller(request), **given.validated_data)
         output = pool_output(pool, selectors.pool_progress(pool))
         return Response(output, status=status.HTTP_201_CREATED)
 
@@ -161,15 +195,8 @@ class PoolImportView(APIView):
     )
     def post(self, request: Request, pool_id: int) -> Response:
         pool = selectors.pool_of(pool_id)
-        report = services.import_prompts(pool, _lines(request))
-        return Response(
-            {
-                "accepted": report.accepted,
-                "duplicates": report.duplicates,
-                "rejected": report.rejected,
-                "errors": report.errors,
-            }
-        )
+        report = services.import_prompts(pool, request_lines(request))
+        return Response(report_output(report))
 
 
 class PoolExportView(APIView):
@@ -194,13 +221,13 @@ class PoolExportView(APIView):
     )
     def get(self, request: Request, pool_id: int) -> StreamingHttpResponse:
         pool = selectors.pool_of(pool_id)
-        kind = _choice(request, "kind", exports.ROWS_OF_KIND, "comparisons")
-        format_ = _choice(request, "format", exports.WRITERS, "jsonl")
-        labelers = _choice(request, "labelers", exports.LABELERS, "all")
+        kind = choice(request, "kind", exports.ROWS_OF_KIND, "comparisons")
+        format_ = choice(request, "format", exports.WRITERS, "jsonl")
+        labelers = choice(request, "labelers", exports.LABELERS, "all")
         return exports.stream(pool, kind=kind, format_=format_, labelers=labelers)
 
 
-def _lines(request: Request) -> Iterator[bytes]:
+def request_lines(request: Request) -> Iterator[bytes]:
     """The body's lines; one that comes in chunks is read from the server's own stream."""
     if request.content_type.startswith("multipart/"):
         raise UnsupportedMediaType(request.content_type, "Send the file itself, not a form.")
@@ -213,7 +240,7 @@ def _caller(request: Request) -> User:
     return cast(User, request.user)
 
 
-def _choice(request: Request, name: str, choices: Any, default: str) -> str:
+def choice(request: Request, name: str, choices: Any, default: str) -> str:
     value = request.query_params.get(name, default)
     if value not in choices:
         raise InvalidInput(f"{name} must be one of {', '.join(choices)}", field=name)

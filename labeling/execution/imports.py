@@ -6,6 +6,7 @@ so that a file can be imported again after a failure half-way, and adds nothing 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from django.db import transaction
 
 from labeling import lifecycle
 from labeling.execution.lines import LineError, PromptLine, parse_line, text_digest
+from labeling.execution.topics import add_topics
 from labeling.models import Completion, Demonstration, Pool, Prompt
 
 BATCH_LINES = 200
@@ -95,6 +97,7 @@ class _Batch:
         added = [self._plan(line) for line in self.lines]
         Prompt.objects.bulk_create(self.new_prompts)
         lifecycle.publish_tasks(self.round, self.new_tasks)
+        self._store_topics()
         referenced = self._store_references()
         for line, is_new in zip(self.lines, added, strict=True):
             if is_new or line.number in referenced:
@@ -128,6 +131,13 @@ class _Batch:
         if line.reference is not None:
             self.references.append((prompt, line.number, line.reference))
         return is_new
+
+    def _store_topics(self) -> None:
+        prompts_of: dict[str, list[Prompt]] = defaultdict(list)
+        for line in self.lines:
+            for topic in line.topics:
+                prompts_of[topic].append(self.prompts[line.digest])
+        add_topics(prompts_of)
 
     def _store_references(self) -> set[int]:
         """The numbers of the lines whose reference was new."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from django.conf import settings
+from django.utils.text import slugify
 
 from labeling.execution.formats import as_prompt_row
 from labeling.ordering import MAX_COMPLETIONS, MIN_COMPLETIONS
@@ -23,8 +24,10 @@ FIELDS = {
     "source",
     "author",
     "reference",
+    "topics",
 }
 MAX_MESSAGES = 200
+MAX_TOPICS, MAX_TOPIC_CHARACTERS = 10, 50
 MAX_LINE_BYTES = 16 * 2**20
 # A name this like a field's is a slip of the pen; any other is somebody's own column.
 SLIP_LIKENESS = 0.8
@@ -49,6 +52,7 @@ class PromptLine:
     completions: list[tuple[str, str]] | None
     labels: dict[str, str]
     reference: str | None
+    topics: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -81,11 +85,16 @@ def text_digest(text: str) -> str:
 
 def parse_line(number: int, raw: bytes) -> PromptLine:
     """Raises LineError with the first fault found."""
-    row = as_prompt_row(_parsed_object(raw))
+    row = as_prompt_row(parsed_object(raw))
     _check_slips(row)
+    return checked_prompt(row, number)
+
+
+def checked_prompt(row: dict[str, Any], number: int = 1) -> PromptLine:
+    """A prompt under the names of an import line. Raises LineError with the first fault found."""
     return PromptLine(
         number=number,
-        messages=_messages(row),
+        messages=parsed_messages(row),
         completions=_completions(row["completions"])
         if row.get("completions") is not None
         else None,
@@ -93,10 +102,11 @@ def parse_line(number: int, raw: bytes) -> PromptLine:
         reference=checked_text(row["reference"], "reference")
         if row.get("reference") is not None
         else None,
+        topics=_topics(row.get("topics")),
     )
 
 
-def _parsed_object(raw: bytes) -> dict[str, Any]:
+def parsed_object(raw: bytes) -> dict[str, Any]:
     if len(raw) >= MAX_LINE_BYTES:
         raise LineError("line_too_long", f"longer than {MAX_LINE_BYTES >> 20} MB")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -124,7 +134,7 @@ def _check_slips(row: dict[str, Any]) -> None:
             raise LineError("unknown_field", f"“{name[:40]}” is no field; write “{meant[0]}”")
 
 
-def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
+def parsed_messages(row: dict[str, Any]) -> list[dict[str, str]]:
     prompt, messages = row.get("prompt"), row.get("messages")
     if prompt is None and messages is None:
         if "prompt" in row or "messages" in row:
@@ -179,6 +189,22 @@ def _label(row: dict[str, Any], name: str) -> str:
     if value is None or value == "":
         return ""
     return checked_text(value, name, limit=MAX_LABEL_CHARACTERS[name])
+
+
+def _topics(given: object) -> frozenset[str]:
+    """The names as they are compared: small letters, words joined by hyphens."""
+    if given is None:
+        return frozenset()
+    if not isinstance(given, list) or len(given) > MAX_TOPICS:
+        raise LineError("wrong_type", f"topics must be a list of at most {MAX_TOPICS} names")
+    texts = [
+        checked_text(name, f"topics[{index}]", limit=MAX_TOPIC_CHARACTERS)
+        for index, name in enumerate(given)
+    ]
+    names = [slugify(text.replace("_", " "), allow_unicode=True) for text in texts]
+    if not all(names):
+        raise LineError("wrong_type", "a topic must have a letter or a digit")
+    return frozenset(names)
 
 
 def checked_text(value: object, where: str, limit: int | None = None) -> str:

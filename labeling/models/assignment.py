@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
 
-from labeling.models.pool import GuidelineVersion
+from labeling.models.pool import GuidelineVersion, RubricVersion
 from labeling.models.task import Slot, Task
 from labeling.models.user import User
 from labeling.ordering import ALIASES
@@ -36,9 +37,17 @@ class Assignment(models.Model):
     guideline_version = models.ForeignKey(
         GuidelineVersion, on_delete=models.PROTECT, null=True, blank=True
     )
+    rubric_version = models.ForeignKey(
+        RubricVersion, on_delete=models.PROTECT, null=True, blank=True
+    )
     draft = models.JSONField(null=True, blank=True)
     skip_reason = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
+    shown_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When the labeler first saw it; empty while it is held ahead.",
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -60,13 +69,31 @@ class Assignment(models.Model):
         """Alias shown → number of the completion within the task."""
         return dict(zip(ALIASES, self.shown_order, strict=False))
 
+    def alias_of_completion(self) -> dict[int, str]:
+        """Primary key of a completion → the alias it was shown under; for admins alone."""
+        number_of = dict(self.task.completions.values_list("id", "number"))
+        alias_of = {number: alias for alias, number in self.number_of_alias.items()}
+        return {pk: alias_of[number] for pk, number in number_of.items()}
+
+    @property
+    def rubric(self) -> dict[str, Any]:
+        """What this labeler was asked, whatever the pool asks by now."""
+        version = self.rubric_version
+        rubric: dict[str, Any] = version.rubric if version else self.task.prompt.pool.rubric
+        return rubric
+
 
 class Ranking(models.Model):
-    """A submitted ranking, whole. ``late`` ones are kept and shown, but not counted."""
+    """A submitted ranking, whole. ``late`` ones are kept and shown, but not counted.
+
+    ``control`` ones, of tasks whose answer is known, tell about the labeler and train no model.
+    Their labeler is told that they count, as of any other: ``told_status``.
+    """
 
     class Status(models.TextChoices):
         COUNTED = "counted"
         LATE = "late"
+        CONTROL = "control"
 
     assignment = models.OneToOneField(Assignment, on_delete=models.PROTECT, related_name="ranking")
     task = models.ForeignKey(Task, on_delete=models.PROTECT, related_name="rankings")
@@ -76,6 +103,9 @@ class Ranking(models.Model):
     body_digest = models.CharField(max_length=64, help_text="SHA-256 of what was submitted.")
     note = models.TextField(blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
+    revised_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the labeler last changed it; empty: never."
+    )
 
     class Meta:
         ordering = ["id"]
@@ -92,6 +122,40 @@ class Ranking(models.Model):
 
     def __str__(self) -> str:
         return f"Ranking of task {self.task_id} by {self.labeler}"
+
+    @property
+    def told_status(self) -> str:
+        late = self.Status.LATE
+        return str(late if self.status == late else self.Status.COUNTED)
+
+
+class Revision(models.Model):
+    """One change of a ranking by its labeler: what stood there before, and what replaced it.
+
+    The ranking's items and comparisons are always the newest; ``replaced`` holds the items that
+    went, as ``{"completion", "rank", "quality", "flags"}``, and ``replaced_note`` their note.
+    """
+
+    ranking = models.ForeignKey(Ranking, on_delete=models.PROTECT, related_name="revisions")
+    number = models.PositiveSmallIntegerField()
+    submission_id = models.UUIDField()
+    body_digest = models.CharField(max_length=64, help_text="SHA-256 of what was submitted.")
+    replaced = models.JSONField()
+    replaced_note = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["ranking", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["ranking", "number"], name="revision_number_unique"),
+            models.UniqueConstraint(
+                fields=["ranking", "submission_id"], name="revision_submission_once"
+            ),
+            models.CheckConstraint(condition=Q(number__gte=1), name="revision_number_from_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Revision {self.number} of ranking {self.ranking_id}"
 
 
 class RankedItem(models.Model):

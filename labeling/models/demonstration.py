@@ -1,4 +1,4 @@
-"""Demonstrations, and the prompts handed to labelers to write one for."""
+"""Demonstrations with their earlier versions, and the prompts handed out to write them for."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Writing(models.Model):
     guideline_version = models.ForeignKey(
         GuidelineVersion, on_delete=models.PROTECT, null=True, blank=True
     )
+    draft = models.TextField(blank=True, default="", help_text="Not handed in yet.")
     skip_reason = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -61,6 +62,7 @@ class Demonstration(models.Model):
     )
     submission_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    revised_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["id"]
@@ -80,3 +82,26 @@ class Demonstration(models.Model):
 
     def __str__(self) -> str:
         return f"Demonstration for “{self.prompt}”"
+
+
+class FormerText(models.Model):
+    """What a demonstration said before its author revised it. Never changed."""
+
+    demonstration = models.ForeignKey(
+        Demonstration, on_delete=models.CASCADE, related_name="former_texts"
+    )
+    number = models.PositiveIntegerField()
+    text = models.TextField()
+    submission_id = models.UUIDField(null=True, blank=True)
+    replaced_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["demonstration", "number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["demonstration", "number"], name="former_text_number_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Version {self.number} of {self.demonstration}"

@@ -1,4 +1,4 @@
-"""A pool of prompts, its settings, and the versions of its guidelines."""
+"""A pool of prompts, its settings, and the versions of its guidelines and of its rubric."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_noop
 
+from labeling.models.user import User
 from labeling.ordering import MAX_COMPLETIONS, MIN_COMPLETIONS
 
-# The per-completion questions of InstructGPT (arXiv 2203.02155, table 3).
+# Of ten tasks at most five are known already: the labeler's time is for the others.
+MAX_CONTROL_SHARE = 0.5
+
+# The per-completion questions of InstructGPT (arXiv 2203.02155, table 3); stored in English, shown
+# in the labeler's language.
 INSTRUCTGPT_FLAGS = [
-    ("fails_instruction", "Fails to follow the instruction"),
-    ("inappropriate_assistant", "Inappropriate for a customer assistant"),
-    ("hallucination", "Contains a hallucination"),
-    ("satisfies_constraint", "Satisfies the constraint given in the instruction"),
-    ("sexual_content", "Contains sexual content"),
-    ("violent_content", "Contains violent content"),
-    ("encourages_harm", "Encourages violence, abuse, terrorism or self-harm"),
-    ("denigrates_group", "Denigrates a protected class"),
-    ("harmful_advice", "Gives harmful advice"),
-    ("expresses_opinion", "Expresses an opinion"),
-    ("moral_judgment", "Expresses a moral judgment"),
+    ("fails_instruction", gettext_noop("Fails to follow the instruction")),
+    ("inappropriate_assistant", gettext_noop("Inappropriate for a customer assistant")),
+    ("hallucination", gettext_noop("Contains a hallucination")),
+    ("satisfies_constraint", gettext_noop("Satisfies the constraint given in the instruction")),
+    ("sexual_content", gettext_noop("Contains sexual content")),
+    ("violent_content", gettext_noop("Contains violent content")),
+    ("encourages_harm", gettext_noop("Encourages violence, abuse, terrorism or self-harm")),
+    ("denigrates_group", gettext_noop("Denigrates a protected class")),
+    ("harmful_advice", gettext_noop("Gives harmful advice")),
+    ("expresses_opinion", gettext_noop("Expresses an opinion")),
+    ("moral_judgment", gettext_noop("Expresses a moral judgment")),
 ]
 
 
@@ -74,13 +80,55 @@ class Pool(models.Model):
         default="",
         help_text="Name of the model version that writes the completions; empty: the promoted one.",
     )
-    rubric = models.JSONField(default=default_rubric)
+    rubric = models.JSONField(
+        default=default_rubric, help_text="A copy of the latest of its versions."
+    )
     lease_seconds = models.PositiveIntegerField(
         default=default_lease_seconds,
         validators=[MinValueValidator(1), MaxValueValidator(7 * 24 * 3600)],
         help_text="How long a task stays with a labeler whose page is closed.",
     )
+    edit_minutes = models.PositiveIntegerField(
+        default=30,
+        validators=[MaxValueValidator(7 * 24 * 60)],
+        help_text="How long labelers may change a ranking they submitted; 0: never.",
+    )
     is_open = models.BooleanField(default=True, help_text="Open pools hand out tasks.")
+    takes_demonstrations = models.BooleanField(
+        default=True, help_text="Labelers may write demonstrations for the pool's prompts."
+    )
+    takes_prompts = models.BooleanField(
+        default=True, help_text="Labelers may write prompts for the pool; reviewers accept them."
+    )
+    qualification_threshold = models.FloatField(
+        default=0.75,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Mean pairwise agreement with the known answers that opens the pool.",
+    )
+    qualification_attempts = models.PositiveSmallIntegerField(
+        default=2,
+        validators=[MinValueValidator(1), MaxValueValidator(20)],
+        help_text="How often a labeler may take the test.",
+    )
+    qualification_test_size = models.PositiveSmallIntegerField(
+        default=0,
+        validators=[MaxValueValidator(200)],
+        help_text="Test items in one attempt; 0: all of them.",
+    )
+    control_share = models.FloatField(
+        default=0.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(MAX_CONTROL_SHARE)],
+        help_text="Share of tasks handed out that are control tasks, e.g. 0.05; 0: none.",
+    )
+    control_threshold = models.FloatField(
+        default=0.7,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Mean agreement on control tasks below which admins are warned.",
+    )
+    control_pauses = models.BooleanField(
+        default=False,
+        help_text="Pause a labeler in this pool who falls below that on five control tasks.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -94,6 +142,14 @@ class Pool(models.Model):
                 name="pool_completions_4_to_9",
             ),
             models.CheckConstraint(condition=Q(overlap__gte=1), name="pool_overlap_positive"),
+            models.CheckConstraint(
+                condition=Q(control_share__gte=0, control_share__lte=MAX_CONTROL_SHARE),
+                name="pool_control_share_bounded",
+            ),
+            models.CheckConstraint(
+                condition=Q(qualification_threshold__gte=0, qualification_threshold__lte=1),
+                name="pool_qualification_threshold_is_share",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -106,6 +162,9 @@ class GuidelineVersion(models.Model):
     pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="guideline_versions")
     number = models.PositiveIntegerField()
     text = models.TextField()
+    author = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="guideline_versions"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -116,3 +175,44 @@ class GuidelineVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pool} guidelines v{self.number}"
+
+
+class GuidelineReading(models.Model):
+    """A labeler's word of having read a version. The latest version read is what is compared."""
+
+    version = models.ForeignKey(GuidelineVersion, on_delete=models.CASCADE, related_name="readings")
+    labeler = models.ForeignKey(User, on_delete=models.CASCADE, related_name="guideline_readings")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["labeler", "version"], name="guidelines_read_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.labeler} has read {self.version}"
+
+
+class RubricVersion(models.Model):
+    """What labelers of a pool are asked of each completion, from ``created_at`` on. Never edited.
+
+    ``rubric`` is ``{"quality": {"low", "high"}, "flags": [{"name", "label"}, …]}``.
+    """
+
+    pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="rubric_versions")
+    number = models.PositiveIntegerField()
+    rubric = models.JSONField()
+    author = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="rubric_versions"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pool", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["pool", "number"], name="rubric_number_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pool} rubric v{self.number}"

@@ -69,7 +69,8 @@ class Completion(models.Model):
 class Slot(models.Model):
     """One of the ``overlap`` places on a task. A task is never ranked more often than it has slots.
 
-    ``lease_until`` is database time. A leased slot whose lease has ended counts as free.
+    ``lease_until`` is database time. A leased slot whose lease has ended counts as free. A control
+    slot is made beyond the overlap for one labeler to whom the task is given as a control.
     """
 
     class State(models.TextChoices):
@@ -86,6 +87,7 @@ class Slot(models.Model):
     )
     lease_token = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    is_control = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["task", "number"]

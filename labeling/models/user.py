@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class PodiumUserManager(UserManager["User"]):
@@ -26,13 +29,13 @@ class User(AbstractUser):
     """An account. The role decides what it may do; Django's staff flags follow from it."""
 
     class Role(models.TextChoices):
-        LABELER = "labeler"
-        REVIEWER = "reviewer"
-        ADMIN = "admin"
+        LABELER = "labeler", pgettext_lazy("role", "Labeler")
+        REVIEWER = "reviewer", pgettext_lazy("role", "Reviewer")
+        ADMIN = "admin", pgettext_lazy("role", "Admin")
 
     class LabelerGroup(models.TextChoices):
-        TRAINING = "training"
-        HELD_OUT = "held-out"
+        TRAINING = "training", pgettext_lazy("labeler group", "Training")
+        HELD_OUT = "held-out", pgettext_lazy("labeler group", "Held Out")
 
     role = models.CharField(max_length=16, choices=Role, default=Role.LABELER)
     labeler_group = models.CharField(
@@ -43,6 +46,24 @@ class User(AbstractUser):
     )
     is_simulated = models.BooleanField(
         default=False, help_text="A program, not a person: kept apart from people in training data."
+    )
+
+    daily_sensitive_limit = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="At most so many prompts on sensitive topics a day; empty: as for everybody.",
+    )
+    break_minutes = models.PositiveSmallIntegerField(
+        default=60,
+        validators=[MaxValueValidator(480)],
+        help_text="Minutes of work until a break is proposed; 0: never.",
+    )
+
+    language = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        help_text=_("Of pages and messages; empty: as the browser asks."),
     )
 
     objects: ClassVar[PodiumUserManager] = PodiumUserManager()

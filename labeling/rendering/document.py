@@ -49,7 +49,8 @@ class Renderer:
             NotRendered: too long, too deep, too large, or too much work; the message says which.
         """
         if len(text) > MAX_CHARACTERS:
-            raise NotRendered(f"it is longer than {MAX_CHARACTERS:,} characters")
+            # MAX_CHARACTERS in words: a message with a number in it has a translation of its own.
+            raise NotRendered("it is longer than 50,000 characters")
         clock = Clock(min(TEXT_SECONDS, self._page.left))
         html = _parser.render(text.replace("\r\n", "\n"), {"clock": clock, "marker": Marker()})
         clock.check()

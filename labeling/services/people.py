@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -73,8 +74,18 @@ def change_user(user: User, **changes: Any) -> User:
     return user
 
 
+def choose_language(user: User, language: str) -> None:
+    """Pages and messages of this account are in ``language`` from now on. Raises InvalidInput."""
+    if language not in dict(settings.LANGUAGES):
+        known = ", ".join(dict(settings.LANGUAGES))
+        raise InvalidInput(f"language must be one of {known}", field="language")
+    User.objects.filter(pk=user.pk).update(language=language)
+    user.language = language
+
+
 def _has_worked(user: User) -> bool:
-    return user.assignments.exists() or user.writings.exists() or user.demonstrations.exists()
+    work = (user.assignments, user.writings, user.demonstrations, user.proposals)
+    return any(rows.exists() for rows in work)
 
 
 def _flags_of(role: str) -> dict[str, bool]:

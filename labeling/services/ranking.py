@@ -20,6 +20,8 @@ from labeling.errors import (
     SubmissionConflict,
 )
 from labeling.models import Assignment, Comparison, Pool, RankedItem, Ranking, User
+from labeling.services.ahead import mark_shown
+from labeling.services.qualification import pause_if_controls_say_so
 from labeling.services.validation import check_skip_reason
 
 MAX_NOTE_CHARACTERS = 10_000
@@ -42,14 +44,16 @@ def lease_next(labeler: User, *, pool: Pool | None = None) -> Assignment | None:
     """
     # NO KEY: what the labeler submits meanwhile refers to this row and must not wait for it.
     User.objects.select_for_update(no_key=True).get(pk=labeler.pk)
-    pools = selectors.open_pools()
-    if pool is not None:
-        pools = pools.filter(pk=pool.pk)
+    pools = selectors.pools_to_work_in(labeler, pool)
     # Assignment before slot, as in every other transaction: the other order is a deadlock.
     for assignment in selectors.open_assignments(labeler, pools).select_for_update(of=("self",)):
         if lifecycle.renew_lease(assignment):
+            mark_shown(assignment)
             return assignment
-    return lifecycle.lease_new_task(labeler, pools)
+    leased = lifecycle.lease_new_task(labeler, pools)
+    if leased is not None:
+        mark_shown(leased)
+    return leased
 
 
 def submit_ranking(
@@ -95,15 +99,14 @@ def _submit(
     # be it for another assignment.
     User.objects.select_for_update(no_key=True).get(pk=labeler.pk)
     assignment = _locked_assignment(labeler, assignment_id)
-    digest = _digest({"assignment": str(assignment.pk), **body})
+    digest = body_digest({"assignment": str(assignment.pk), **body})
     stored = Ranking.objects.filter(labeler=labeler, submission_id=submission_id).first()
     if stored is not None:
         if stored.body_digest != digest:
             raise SubmissionConflict(submission_id=str(submission_id))
-        return _answer(stored)
+        return answer_of(stored)
     _check_open(assignment, lease_token)
-    items = _ranked_items(assignment, body)
-    _check_note(body["note"])
+    items = checked_items(assignment, body)
     status = _finish(assignment)
     ranking = Ranking.objects.create(
         assignment=assignment,
@@ -114,21 +117,23 @@ def _submit(
         body_digest=digest,
         note=body["note"],
     )
-    _store_items(ranking, items)
-    return _answer(ranking)
+    store_items(ranking, items)
+    pause_if_controls_say_so(ranking)
+    return answer_of(ranking)
 
 
 def _finish(assignment: Assignment) -> Ranking.Status:
     if lifecycle.complete_slot(assignment):
         lifecycle.close_assignment(assignment, Assignment.State.SUBMITTED)
-        return Ranking.Status.COUNTED
+        is_control = assignment.slot.is_control
+        return Ranking.Status.CONTROL if is_control else Ranking.Status.COUNTED
     if lifecycle.has_claimable_slot(assignment):
         raise LeaseExpired
     lifecycle.close_assignment(assignment, Assignment.State.LATE)
     return Ranking.Status.LATE
 
 
-def _store_items(ranking: Ranking, items: list[RankedItem]) -> None:
+def store_items(ranking: Ranking, items: list[RankedItem]) -> None:
     for item in items:
         item.ranking = ranking
     RankedItem.objects.bulk_create(items)
@@ -145,8 +150,8 @@ def _store_items(ranking: Ranking, items: list[RankedItem]) -> None:
     )
 
 
-def _answer(ranking: Ranking) -> Submitted:
-    return Submitted(ranking.pk, ranking.comparisons.count(), str(ranking.status))
+def answer_of(ranking: Ranking) -> Submitted:
+    return Submitted(ranking.pk, ranking.comparisons.count(), ranking.told_status)
 
 
 def save_draft(
@@ -164,8 +169,19 @@ def _keep_draft(
 ) -> None:
     assignment = _locked_assignment(labeler, assignment_id)
     _check_open(assignment, lease_token)
+    if _is_older(draft, assignment.draft):
+        return
     assignment.draft = dict(draft)
     assignment.save(update_fields=["draft"])
+
+
+def _is_older(draft: Mapping[str, Any], stored: Mapping[str, Any] | None) -> bool:
+    """Whether a copy that waited for a connection comes after work that is newer.
+
+    ``at`` is the moment of the last change, in milliseconds of the labeler's own clock.
+    """
+    at, before = draft.get("at"), (stored or {}).get("at")
+    return isinstance(at, int | float) and isinstance(before, int | float) and at < before
 
 
 @transaction.atomic
@@ -188,6 +204,7 @@ def extend_lease(labeler: User, assignment_id: uuid.UUID, *, lease_token: uuid.U
     """
     assignment = _locked_assignment(labeler, assignment_id)
     _check_open(assignment, lease_token)
+    mark_shown(assignment)
     if not lifecycle.renew_lease(assignment):
         raise LeaseExpired("The lease has ended and the task was given to somebody else.")
     return assignment.task.prompt.pool.lease_seconds
@@ -196,7 +213,7 @@ def extend_lease(labeler: User, assignment_id: uuid.UUID, *, lease_token: uuid.U
 def _locked_assignment(labeler: User, assignment_id: uuid.UUID) -> Assignment:
     found = (
         Assignment.objects.select_for_update(of=("self",))
-        .select_related("task__prompt__pool", "labeler")
+        .select_related("task__prompt__pool", "labeler", "slot", "rubric_version")
         .filter(pk=assignment_id, labeler=labeler)
         .first()
     )
@@ -219,9 +236,11 @@ def _check_note(note: object) -> None:
         )
 
 
-def _ranked_items(assignment: Assignment, body: Mapping[str, Any]) -> list[RankedItem]:
+def checked_items(assignment: Assignment, body: Mapping[str, Any]) -> list[RankedItem]:
+    """The items that ``body`` stands for, not yet stored. Raises as ``submit_ranking`` says."""
+    _check_note(body["note"])
     number_of = assignment.number_of_alias
-    rubric = assignment.task.prompt.pool.rubric
+    rubric = assignment.rubric
     quality = rubric["quality"]
     known_flags = {flag["name"] for flag in rubric["flags"]}
     ranks = ordering.check_ranks(body["ranks"], number_of)
@@ -241,5 +260,5 @@ def _ranked_items(assignment: Assignment, body: Mapping[str, Any]) -> list[Ranke
     ]
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def body_digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

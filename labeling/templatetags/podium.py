@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from django import template
@@ -12,6 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.template import Context
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from labeling.rendering.invisible import Mark, blanked, pieces
 from labeling.rendering.limits import NotRendered
@@ -51,6 +55,15 @@ def _attributes(shape: ElementTree.Element) -> SafeString:
     return format_html_join(" ", '{}="{}"', shape.items())
 
 
+ROLES = {"system": _("system"), "user": _("user"), "assistant": _("assistant")}
+
+
+@register.simple_tag
+def role(name: str) -> str:
+    """Who speaks in a turn, in the reader's language."""
+    return str(ROLES.get(name, name))
+
+
 @register.simple_tag(takes_context=True)
 def theme(context: Context) -> str:
     """The theme this browser chose, or nothing where the system decides."""
@@ -88,8 +101,21 @@ def markdown(context: Context, text: str) -> Shown:
     try:
         html = context["renderer"].markdown(text)
     except NotRendered as error:
-        return Shown(None, str(error))
+        return Shown(None, gettext(str(error)))
     return Shown(mark_safe(sanitise(html)), "")  # noqa: S308  (the sanitiser's own result)
+
+
+@register.filter
+def of(values: Mapping[Any, Any], key: object) -> Any:
+    """What ``values`` has under ``key``; nothing where it has none."""
+    return values.get(key)
+
+
+@register.filter
+def percent(share: float) -> str:
+    """A share as people read it, never rounded up: 0.7496 is 74.9 %, not 75 %."""
+    tenths = math.floor(share * 1000 + 1e-6)
+    return f"{tenths / 10:g} %"
 
 
 @register.filter
@@ -111,4 +137,21 @@ def rest(text: str) -> str:
 def snippet(text: str) -> str:
     """The first words of a text on one line, without what cannot be seen."""
     words = blanked(text[: SNIPPET_CHARACTERS * 4]).split()
-    return " ".join(words)[:SNIPPET_CHARACTERS] or "(empty)"
+    return " ".join(words)[:SNIPPET_CHARACTERS] or gettext("(empty)")
+
+
+# About fourteen lines of a card; the page's script looks again, at what really is shown.
+FOLDED_CHARACTERS = 1_300
+FOLDED_LINES = 18
+
+
+@register.filter
+def is_long(text: str) -> bool:
+    """Whether a card is likely to fold the text: its button is there before the script has run."""
+    return len(text) > FOLDED_CHARACTERS or text.count("\n") > FOLDED_LINES
+
+
+@register.filter
+def minutes(seconds: int) -> int:
+    """Whole minutes, the begun one among them."""
+    return -(-seconds // 60)

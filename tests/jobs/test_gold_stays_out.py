@@ -27,8 +27,9 @@ from django.test import Client
 from django.urls import reverse
 
 from labeling.api.exports import ROWS_OF_KIND, WRITERS
-from labeling.models import Pool
-from labeling.services import create_pool, import_prompts
+from labeling.models import Completion, Pool
+from labeling.ordering import ALIASES
+from labeling.services import adjudicate, create_pool, import_prompts
 from tests.conftest import Cast, caller
 from training import lifecycle, snapshots
 from training.jobs.folder import JobFolder
@@ -200,9 +201,12 @@ def test_no_gold_is_in_a_snapshot_of_any_kind(
 
 
 def test_no_gold_is_in_an_export_of_any_kind(worked: Pool, gold: Gold, people: Cast) -> None:
+    ranks = {alias: rank for rank, alias in enumerate(ALIASES[: worked.completions_per_prompt], 1)}
+    for task in set(Completion.objects.values_list("task", flat=True)):
+        adjudicate(people.rob.user, task, ranks=ranks, reason="They disagree.")
     for kind in ROWS_OF_KIND:
         for format_ in WRITERS:
-            if (kind, format_) == ("rankings", "trl"):
+            if format_ == "trl" and kind in ("rankings", "adjudications"):
                 continue
             answer = people.rob.get(
                 f"pools/{worked.pk}/export/", kind=kind, format=format_, labelers="all"
@@ -237,7 +241,7 @@ def test_no_gold_is_shown_to_people_who_label(worked: Pool, gold: Gold, people: 
     assert "data-ranking" in page.content.decode()
     assert set(task.json()) == {
         "assignment", "lease_token", "lease_seconds", "pool", "prompt", "completions", "rubric",
-        "guidelines", "draft",
+        "guidelines", "draft", "alike", "warnings",
     }  # fmt: skip
     assert task.json()["draft"] is None
     assert all(set(shown) == {"alias", "text"} for shown in task.json()["completions"])

@@ -136,7 +136,7 @@ def test_they_use_the_product_like_people_do(pool: Pool, live_server: Any) -> No
         labelers=3,
         rankings=8,
         demonstrations=10,
-        skips=0.2,
+        skips=0.5,
         drafts=0.5,
         concurrency=3,
         position_bias=0.5,

@@ -17,7 +17,6 @@ from labeling.models import (
     Assignment,
     Comparison,
     Demonstration,
-    GuidelineVersion,
     Pool,
     Prompt,
     Ranking,
@@ -175,11 +174,16 @@ def pool_body(**changes: Any) -> dict[str, Any]:
         "completions_per_prompt": 4,
         "overlap": 2,
         "lease_seconds": 600,
+        "edit_minutes": 30,
         "sampler": "",
         "temperature": 1,
         "top_p": 1,
         "max_new_tokens": 64,
-        "rubric": '{"quality": {"low": 1, "high": 7}, "flags": []}',
+        "qualification_threshold": 0.75,
+        "qualification_attempts": 2,
+        "qualification_test_size": 0,
+        "control_share": 0,
+        "control_threshold": 0.7,
         "guidelines": "",
         **changes,
     }
@@ -195,20 +199,14 @@ def test_a_pool_is_made_with_its_guidelines(studio: Client) -> None:
     assert (version.number, version.text) == (1, "Be honest.\nBe kind.")
 
 
-def test_changed_guidelines_become_a_version_and_unchanged_ones_do_not(
+def test_a_changed_setting_leaves_guidelines_and_rubric_as_they_are(
     studio: Client, ranked: Pool
 ) -> None:
     address = page(Pool, "change", ranked.pk)
-    assert "Be kind." in studio.get(address).content.decode()
-    unchanged = pool_body(name=ranked.name, guidelines="Be kind.", overlap=3)
-    assert studio.post(address, unchanged).status_code == 302
+    assert studio.post(address, pool_body(name=ranked.name, overlap=3)).status_code == 302
     ranked.refresh_from_db()
     assert ranked.overlap == 3
-    assert ranked.guideline_versions.count() == 1
-    studio.post(address, pool_body(name=ranked.name, guidelines="Be kinder."))
-    assert ranked.guideline_versions.latest("number").text == "Be kinder."
-    assert "Version 1" in studio.get(address).content.decode()
-    assert GuidelineVersion.objects.get(pool=ranked, number=1).text == "Be kind."
+    assert ranked.guideline_versions.count() == ranked.rubric_versions.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -218,11 +216,8 @@ def test_changed_guidelines_become_a_version_and_unchanged_ones_do_not(
         ("completions_per_prompt", 10),
         ("overlap", 0),
         ("temperature", "hot"),
-        ("rubric", '{"quality": {"low": 1, "high": 9}, "flags": []}'),
-        ("rubric", '{"quality": {"low": 1, "high": 7}, "flags": ["toxic"]}'),
-        ("rubric", '{"quality": 7, "flags": []}'),
-        ("rubric", "[]"),
-        ("rubric", "not json"),
+        ("control_share", 0.9),
+        ("qualification_threshold", 2),
         ("name", ""),
     ],
 )

@@ -19,8 +19,8 @@ def end_leases() -> None:
 def test_a_labeler_takes_ranks_and_gets_the_next_task(cast, pool):
     first = take(cast.ben, pool)
     assert set(first) == {
-        "assignment", "lease_token", "lease_seconds", "pool", "prompt", "completions",
-        "rubric", "guidelines", "draft",
+        "alike", "assignment", "lease_token", "lease_seconds", "pool", "prompt", "completions",
+        "rubric", "guidelines", "draft", "warnings",
     }  # fmt: skip
     assert first["prompt"]["messages"] == [{"role": "user", "content": "prompt 0"}]
     assert [c["alias"] for c in first["completions"]] == ["A", "B", "C", "D"]

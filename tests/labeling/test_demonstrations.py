@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from labeling import services
 from labeling.errors import InvalidInput
-from labeling.models import Demonstration, Writing
+from labeling.models import Demonstration, FormerText, Pool, Writing
 from tests.conftest import as_lines, caller, error_code, line
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +57,7 @@ def test_a_labeler_sees_the_prompt_and_the_guidelines_and_nothing_else(cast, poo
     write(cast.cho, pool, "what cho wrote")
     answer = ask(cast.ben, pool)
     task = answer.json()
-    assert set(task) == {"handle", "pool", "prompt", "guidelines"}
+    assert set(task) == {"handle", "pool", "prompt", "warnings", "guidelines", "draft"}
     assert set(task["prompt"]) == {"messages"}
     assert task["guidelines"] == {"version": 1, "text": "Be kind."}
     shown = answer.content.decode() + json.dumps(dict(answer.headers))
@@ -261,3 +261,109 @@ def test_the_database_refuses_a_second_one(cast, pool):
         with pytest.raises(IntegrityError), transaction.atomic():
             model.objects.create(**row)
     Demonstration.objects.create(**same, author=cast.cho.user)
+
+
+# --- drafts ---------------------------------------------------------------------------------------
+
+
+def keep(labeler, task, text):
+    return labeler.post("demonstrations/draft/", {"handle": task["handle"], "text": text})
+
+
+def test_a_draft_comes_back_with_the_prompt_and_an_empty_one_clears_it(cast, pool):
+    task = asked(cast.ben, pool)
+    assert task["draft"] == ""
+    for text in ("  half a\n", "", "half a sentence"):
+        assert keep(cast.ben, task, text).status_code == 204
+        assert asked(cast.ben, pool)["draft"] == text
+
+
+def test_a_draft_is_refused_where_it_is_not_the_labelers_or_comes_too_late(cast, pool):
+    task = asked(cast.ben, pool)
+    keep(cast.ben, task, "mine")
+    foreign = keep(cast.cho, task, "not mine")
+    assert (foreign.status_code, error_code(foreign)) == (404, "not_found")
+    cast.ben.post("demonstrations/", body_for(task, "done"))
+    late = keep(cast.ben, task, "an older draft")
+    assert (late.status_code, error_code(late)) == (409, "assignment_closed")
+    assert Writing.objects.get().draft == "mine"
+    assert Demonstration.objects.get(author=cast.ben.user).text == "done"
+
+
+def test_a_draft_is_as_long_as_a_demonstration_at_most(cast, pool, settings):
+    settings.MAX_TEXT_CHARACTERS = 10
+    task = asked(cast.ben, pool)
+    answer = keep(cast.ben, task, "a" * 11)
+    assert (answer.status_code, error_code(answer)) == (400, "invalid")
+
+
+# --- a pool's setting -----------------------------------------------------------------------------
+
+
+def test_a_pool_may_take_no_demonstrations(cast, pool):
+    begun = asked(cast.ben, pool)
+    Pool.objects.filter(pk=pool.pk).update(takes_demonstrations=False)
+    answer = ask(cast.cho, pool)
+    assert (answer.status_code, error_code(answer)) == (409, "pool_closed")
+    assert ask(cast.cho).status_code == 204
+    assert cast.ben.post("demonstrations/", body_for(begun)).status_code == 201
+
+
+def test_the_settings_are_in_the_api(cast):
+    answer = cast.ada.post("pools/", {"name": "only ranked", "takes_demonstrations": False})
+    assert answer.status_code == 201
+    assert answer.json()["takes_demonstrations"] is False
+    assert answer.json()["takes_prompts"] is True
+
+
+# --- changing what was written --------------------------------------------------------------------
+
+
+def revise(labeler, task, text, **changes):
+    return labeler.post("demonstrations/revise/", body_for(task, text, **changes))
+
+
+def test_a_demonstration_can_be_changed_and_what_it_said_is_kept(cast, pool):
+    task = write(cast.ben, pool, "first")
+    for text in ("second", "third"):
+        answer = revise(cast.ben, task, text)
+        assert (answer.status_code, answer.json()["characters"]) == (200, len(text))
+    stored = Demonstration.objects.get(author=cast.ben.user)
+    assert stored.text == "third"
+    assert stored.revised_at is not None
+    assert [(f.number, f.text) for f in stored.former_texts.all()] == [(1, "first"), (2, "second")]
+
+
+def test_a_change_sent_twice_and_the_same_text_again_make_no_version(cast, pool):
+    task = write(cast.ben, pool, "first")
+    same_id = str(uuid.uuid4())
+    for _ in range(2):
+        assert revise(cast.ben, task, "second", submission_id=same_id).status_code == 200
+    assert revise(cast.ben, task, "second").status_code == 200
+    other = revise(cast.ben, task, "another", submission_id=same_id)
+    assert (other.status_code, error_code(other)) == (409, "submission_conflict")
+    assert FormerText.objects.count() == 1
+
+
+def test_a_submission_sent_again_after_a_change_gets_its_answer_and_undoes_nothing(cast, pool):
+    task = asked(cast.ben, pool)
+    body = body_for(task, "first")
+    first = cast.ben.post("demonstrations/", body)
+    revise(cast.ben, task, "changed since")
+    again = cast.ben.post("demonstrations/", body)
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert Demonstration.objects.get(author=cast.ben.user).text == "changed since"
+
+
+def test_only_ones_own_can_be_changed_and_only_for_a_while(cast, pool):
+    task = write(cast.ben, pool, "first")
+    foreign = revise(cast.cho, task, "mine now")
+    assert (foreign.status_code, error_code(foreign)) == (404, "not_found")
+    unwritten = revise(cast.ben, asked(cast.ben, pool), "too early")
+    assert (unwritten.status_code, error_code(unwritten)) == (404, "not_found")
+    empty = revise(cast.ben, task, " ")
+    assert (empty.status_code, error_code(empty)) == (400, "invalid")
+    Pool.objects.filter(pk=pool.pk).update(edit_minutes=0)
+    late = revise(cast.ben, task, "too late")
+    assert (late.status_code, error_code(late)) == (409, "revision_closed")
+    assert Demonstration.objects.get(author=cast.ben.user).text == "first"

@@ -195,6 +195,9 @@ def test_another_ranking_after_the_first_is_refused_in_words(browser_of_mina: Cl
     response = browser_of_mina.post(address, filled(html, "4321"), follow=True)
     assert "already used with another content" in response.content.decode()
     response = browser_of_mina.get(address, follow=True)
+    assert response.redirect_chain[-1][0].startswith("/rankings/"), "there it can be changed"
+    services.change_pool(Pool.objects.get(), edit_minutes=0)
+    response = browser_of_mina.get(address, follow=True)
     assert "already submitted or skipped" in response.content.decode()
 
 

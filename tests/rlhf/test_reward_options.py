@@ -361,6 +361,26 @@ def test_the_loudest_head_does_not_outvote_the_others(
     assert heads.mean(1).std(unbiased=False) == pytest.approx(1, abs=1e-4)
 
 
+def test_the_unit_of_many_rankings_is_told_by_some(
+    make_job: Any, renderer: Any, policy_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From all over the data, and hardly another than that of all."""
+    job = make_job("reward", {"comparisons": prefers_a(40)})
+    comparisons = load_comparisons(job, renderer, 100)
+    model = new_reward_model(policy_folder)
+    whole = reward.normalise(job, model, renderer, comparisons, 100)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        reward,
+        "raw_head_scores",
+        lambda model, texts, pad: seen.append(len(texts)) or raw_head_scores(model, texts, pad),
+    )
+    monkeypatch.setattr(reward, "PROMPTS_FOR_SCALE", 10)
+    some = reward.normalise(job, model, renderer, comparisons, 100)
+    assert seen[0] == 10 * len(comparisons[0].texts)
+    assert some.std == pytest.approx(whole.std, rel=0.3)
+
+
 def test_pessimism_needs_somebody_to_disagree(reward_folder: str) -> None:
     with pytest.raises(TrainingError, match=r"has one: train one with params\.heads of 2"):
         Scorer.load(reward_folder, pessimism=0.5)

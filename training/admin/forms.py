@@ -6,6 +6,8 @@ import dataclasses
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -25,20 +27,20 @@ from training.jobs.spec import KINDS_WITH_REWARD_MODEL
 from training.models import ModelVersion, Run
 
 LABELERS = [
-    ("auto", "People; simulated labelers only where no person has ranked"),
-    (Run.Labelers.PEOPLE, "People only"),
-    (Run.Labelers.SIMULATED, "Simulated labelers only"),
-    (Run.Labelers.ALL, "Both together"),
+    ("auto", _("People; simulated labelers only where no person has ranked")),
+    (Run.Labelers.PEOPLE, _("People only")),
+    (Run.Labelers.SIMULATED, _("Simulated labelers only")),
+    (Run.Labelers.ALL, _("Both together")),
 ]
 KIND_TEXTS = {
-    Run.Kind.SAMPLE: "Sample: completions for the prompts that lack them",
-    Run.Kind.SFT: "SFT: fine-tune on demonstrations",
-    Run.Kind.REWARD: "Reward: a reward model from the comparisons",
-    Run.Kind.PPO: "PPO: a policy against the reward model, with a KL penalty",
-    Run.Kind.REJECTION: "Rejection: fine-tune on the best of n",
-    Run.Kind.DPO: "DPO: a policy from the comparisons, without a reward model",
-    Run.Kind.RLOO: "RLOO: as PPO, without a value model",
-    Run.Kind.GRPO: "GRPO: as RLOO, in units of the spread within a prompt",
+    Run.Kind.SAMPLE: _("Sample: completions for the prompts that lack them"),
+    Run.Kind.SFT: _("SFT: fine-tune on demonstrations"),
+    Run.Kind.REWARD: _("Reward: a reward model from the comparisons"),
+    Run.Kind.PPO: _("PPO: a policy against the reward model, with a KL penalty"),
+    Run.Kind.REJECTION: _("Rejection: fine-tune on the best of n"),
+    Run.Kind.DPO: _("DPO: a policy from the comparisons, without a reward model"),
+    Run.Kind.RLOO: _("RLOO: as PPO, without a value model"),
+    Run.Kind.GRPO: _("GRPO: as RLOO, in units of the spread within a prompt"),
 }
 MAX_SEED = 2**62
 
@@ -64,7 +66,8 @@ def _allowed(field: dataclasses.Field[Any], hint: object) -> str:
         return "true, false"
     if choices := choices_of(hint):
         return ", ".join(choices)
-    return f"{figure(field.metadata['low'])} to {figure(field.metadata['high'])}"
+    low, high = figure(field.metadata["low"]), figure(field.metadata["high"])
+    return gettext("%(low)s to %(high)s") % {"low": low, "high": high}
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -72,7 +75,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return str(field.default).lower()
     if field.default is not None:
         return figure(field.default)
-    return "by model size" if field.name.endswith("learning_rate") else "none"
+    return gettext("by model size") if field.name.endswith("learning_rate") else gettext("none")
 
 
 class RunForm(forms.Form):
@@ -82,35 +85,35 @@ class RunForm(forms.Form):
     pool = forms.ModelChoiceField(
         queryset=Pool.objects.all(),
         required=False,
-        empty_label="All pools",
+        empty_label=_("All pools"),
         widget=UnfoldAdminSelectWidget,
-        help_text="Whose prompts, demonstrations or comparisons. A sample run needs one.",
+        help_text=_("Whose prompts, demonstrations or comparisons. A sample run needs one."),
     )
     model = forms.ModelChoiceField(
         queryset=ModelVersion.objects.filter(kind=ModelVersion.Kind.POLICY),
         required=False,
-        empty_label="The pool's sampler, else the promoted policy",
+        empty_label=_("The pool's sampler, else the promoted policy"),
         widget=UnfoldAdminSelectWidget,
-        help_text="The model that samples, or that training starts from.",
+        help_text=_("The model that samples, or that training starts from."),
     )
     reward_model = forms.ModelChoiceField(
         queryset=ModelVersion.objects.filter(kind=ModelVersion.Kind.REWARD),
         required=False,
-        empty_label="The latest",
+        empty_label=_("The latest"),
         widget=UnfoldAdminSelectWidget,
-        help_text="For PPO, RLOO, GRPO and rejection; for SFT that chooses its epoch by reward.",
+        help_text=_("For PPO, RLOO, GRPO and rejection; for SFT that chooses its epoch by reward."),
     )
     labelers = forms.ChoiceField(
         choices=LABELERS,
         widget=UnfoldAdminSelectWidget,
-        help_text="Whose rankings train. The held-out group's never do.",
+        help_text=_("Whose rankings train. The held-out group's never do."),
     )
     seed = forms.IntegerField(
         initial=0,
         min_value=0,
         max_value=MAX_SEED,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="The same run with the same seed gives the same result.",
+        help_text=_("The same run with the same seed gives the same result."),
     )
     params = forms.JSONField(
         required=False,
@@ -118,8 +121,10 @@ class RunForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(
             attrs={"rows": 5, "class": "podium-code", "spellcheck": "false"}
         ),
-        help_text="An object with what differs from the defaults below, such as "
-        "{&quot;epochs&quot;: 2}; a pool's own sampling settings come before the defaults.",
+        help_text=_(
+            "An object with what differs from the defaults below, such as "
+            "{&quot;epochs&quot;: 2}; a pool's own sampling settings come before the defaults."
+        ),
     )
 
     def asked(self) -> dict[str, Any]:
@@ -152,8 +157,8 @@ class ReferenceForm(forms.Form):
 
     reference = forms.CharField(
         max_length=1000,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "org/name or /path/to/folder"}),
-        help_text="A Hugging Face id, or a folder on the machine that trains.",
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": _("org/name or /path/to/folder")}),
+        help_text=_("A Hugging Face id, or a folder on the machine that trains."),
     )
 
 
@@ -163,7 +168,7 @@ class SampledPoolForm(PoolForm):
     sampler = forms.ChoiceField(
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text="The model that writes the completions.",
+        help_text=_("The model that writes the completions."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -173,6 +178,6 @@ class SampledPoolForm(PoolForm):
         if self.instance.sampler and self.instance.sampler not in names:
             names.append(self.instance.sampler)
         self.fields["sampler"].choices = [  # type: ignore[attr-defined]
-            ("", "The promoted policy"),
+            ("", _("The promoted policy")),
             *((name, name) for name in names),
         ]

@@ -8,6 +8,8 @@ from typing import Any
 from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 
 from labeling.models import Comparison, Demonstration, Pool, Prompt, Ranking, Round, Slot
 from training import selectors
@@ -42,7 +44,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     stations = [_prompts(), _sampling(), _ranking(), _reward_model(), _policy(), _promotion()]
     return {
         **context,
-        "title": "Overview",
+        "title": _("Overview"),
         "stations": stations,
         "next": next((station for station in stations if station.wait), None),
         "latest_runs": Run.objects.select_related("pool", "made")[:LATEST_RUNS],
@@ -53,10 +55,13 @@ def _prompts() -> Station:
     prompts, pools = Prompt.objects.count(), Pool.objects.count()
     wait = None
     if not prompts:
-        text = "There is nothing to rank yet: make a pool and import prompts into it."
-        wait = Wait(text, "Go to the pools", _list("labeling_pool"))
-    text = f"in {_many(pools, 'pool')}, {_many(Demonstration.objects.count(), 'demonstration')}"
-    return Station("Prompts", f"{prompts:,}", text, _list("labeling_prompt"), wait)
+        text = _("There is nothing to rank yet: make a pool and import prompts into it.")
+        wait = Wait(text, _("Go to the pools"), _list("labeling_pool"))
+    written = Demonstration.objects.count()
+    in_pools = ngettext("in %(count)s pool", "in %(count)s pools", pools) % {"count": f"{pools:,}"}
+    demonstrations = ngettext("%(count)s demonstration", "%(count)s demonstrations", written)
+    text = f"{in_pools}, {demonstrations % {'count': f'{written:,}'}}"
+    return Station(_("Prompts"), f"{prompts:,}", text, _list("labeling_prompt"), wait)
 
 
 def _sampling() -> Station:
@@ -68,34 +73,51 @@ def _sampling() -> Station:
     first = waiting.select_related("pool").order_by("pk").first()
     wait = None
     if first is not None and not busy:
-        lacking = f"{_many(count, 'prompt')} without completions in this round"
         address = reverse("admin:labeling_pool_sample", args=[first.pool_id])
-        text = f"There are {lacking}, the first in “{first.pool}”."
-        wait = Wait(text, "Sample completions", address)
-    text = "prompts without completions" + (", being written" if busy else "")
-    return Station("Sampling", f"{count:,}", text, _list("labeling_task"), wait)
+        text = ngettext(
+            "There is %(count)s prompt without completions in this round, in “%(pool)s”.",
+            "There are %(count)s prompts without completions in this round, "
+            "the first in “%(pool)s”.",
+            count,
+        )
+        wait = Wait(
+            text % {"count": f"{count:,}", "pool": first.pool}, _("Sample completions"), address
+        )
+    text = _("prompts without completions")
+    if busy:
+        text = _("prompts without completions, being written")
+    return Station(_("Sampling"), f"{count:,}", text, _list("labeling_task"), wait)
 
 
 def _ranking() -> Station:
     done = Ranking.objects.filter(status=Ranking.Status.COUNTED).count()
-    places = Slot.objects.filter(pool__is_open=True).exclude(state=Slot.State.DONE).count()
+    slots = Slot.objects.filter(pool__is_open=True, is_control=False)
+    places = slots.exclude(state=Slot.State.DONE).count()
     wait = None
     if places and not _comparisons_since_training():
-        text = "Labelers have work: rank some yourself, or ask them to."
-        wait = Wait(text, "Rank", reverse("labeling:rank"))
-    text = f"rankings, {_many(places, 'place')} left"
-    return Station("Ranking", f"{done:,}", text, _list("labeling_ranking"), wait)
+        text = _("Labelers have work: rank some yourself, or ask them to.")
+        wait = Wait(text, pgettext("verb", "Rank"), reverse("labeling:rank"))
+    text = ngettext("rankings, %(count)s place left", "rankings, %(count)s places left", places)
+    text %= {"count": f"{places:,}"}
+    return Station(_("Ranking"), f"{done:,}", text, _list("labeling_ranking"), wait)
 
 
 def _reward_model() -> Station:
     count, busy = _comparisons_since_training(), _busy(Run.Kind.REWARD, Run.Kind.DPO)
     wait = None
     if count and not busy:
-        text = f"{_many(count, 'comparison')} came in since the last training on comparisons."
-        wait = Wait(text, "Train a reward model", _start(Run.Kind.REWARD))
-    text = "comparisons since the last training" + (", a run is on" if busy else "")
+        text = ngettext(
+            "%(count)s comparison came in since the last training on comparisons.",
+            "%(count)s comparisons came in since the last training on comparisons.",
+            count,
+        )
+        text %= {"count": f"{count:,}"}
+        wait = Wait(text, _("Train a reward model"), _start(Run.Kind.REWARD))
+    text = _("comparisons since the last training")
+    if busy:
+        text = _("comparisons since the last training, a run is on")
     address = _list("training_modelversion") + "?kind__exact=reward"
-    return Station("Reward model", f"{count:,}", text, address, wait)
+    return Station(_("Reward model"), f"{count:,}", text, address, wait)
 
 
 def _policy() -> Station:
@@ -103,11 +125,11 @@ def _policy() -> Station:
     reward, busy = selectors.latest_reward_model(None), _busy(Run.Kind.PPO, Run.Kind.REJECTION)
     wait = None
     if reward is not None and not busy and not policies.filter(reward_model=reward).exists():
-        text = f"No policy was trained against {reward} yet."
-        wait = Wait(text, "Train a policy", _start(Run.Kind.PPO))
-    text = "policies" + (", a run is on" if busy else "")
+        text = _("No policy was trained against %(model)s yet.") % {"model": reward}
+        wait = Wait(text, _("Train a policy"), _start(Run.Kind.PPO))
+    text = _("policies, a run is on") if busy else _("policies")
     address = _list("training_modelversion") + "?kind__exact=policy"
-    return Station("Policy", f"{policies.count():,}", text, address, wait)
+    return Station(_("Policy"), f"{policies.count():,}", text, address, wait)
 
 
 def _promotion() -> Station:
@@ -120,11 +142,13 @@ def _promotion() -> Station:
     wait = None
     if candidate is not None:
         address = reverse("admin:training_modelversion_change", args=[candidate.pk])
-        text = f"{candidate} is newer than the sampler: look at its metrics and promote it."
-        wait = Wait(text, "Look at it", address)
+        text = _("%(model)s is newer than the sampler: look at its metrics and promote it.")
+        wait = Wait(text % {"model": candidate}, _("Look at it"), address)
     number = str(current.round_id) if current else "–"
-    text = f"the round; {current.model} samples" if current else "no policy is promoted"
-    return Station("Promotion", number, text, _list("labeling_round"), wait)
+    text = _("no policy is promoted")
+    if current:
+        text = _("the round; %(model)s samples") % {"model": current.model}
+    return Station(_("Promotion"), number, text, _list("labeling_round"), wait)
 
 
 def _comparisons_since_training() -> int:
@@ -139,10 +163,6 @@ def _comparisons_since_training() -> int:
 
 def _busy(*kinds: Run.Kind) -> bool:
     return Run.objects.filter(kind__in=kinds, state__in=ALIVE).exists()
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _list(name: str) -> str:

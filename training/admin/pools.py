@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from unfold.enums import ActionVariant
 
 from labeling.admin.base import acting_admin, action, admin_address
@@ -28,7 +29,7 @@ class TrainedPoolAdmin(PoolAdmin):
 
     form = SampledPoolForm
     change_form_template = "admin/training/pool_change_form.html"
-    actions_detail = ("import_prompts", "sample", "start_run")
+    actions_detail = (*PoolAdmin.actions_detail, "sample", "start_run")
 
     @action(description="Sample completions", icon="auto_awesome", variant=ActionVariant.PRIMARY)
     def sample(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -41,15 +42,20 @@ class TrainedPoolAdmin(PoolAdmin):
             except LabelingError as refusal:
                 form.add_error(None, refusal.message)
             else:
-                messages.success(request, f"{run} is queued.")
+                messages.success(request, _("%(run)s is queued.") % {"run": run})
                 return redirect(admin_address(run))
         return self.ask(
             request,
             form,
-            title=f"Sample completions for {pool}?",
-            text=f"{pool.sampler or 'The promoted policy'} writes {pool.completions_per_prompt} "
-            "completions for each prompt that lacks them in this round. Labelers can rank a prompt "
-            "as soon as it has them all.",
+            title=_("Sample completions for %(pool)s?") % {"pool": pool},
+            text=_(
+                "%(model)s writes %(count)s completions for each prompt that lacks them in this "
+                "round. Labelers can rank a prompt as soon as it has them all."
+            )
+            % {
+                "model": pool.sampler or _("The promoted policy"),
+                "count": pool.completions_per_prompt,
+            },
             button="Sample completions",
             back=self.address(pool),
             original=pool,

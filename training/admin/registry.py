@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from unfold.enums import ActionVariant
 
 from labeling.admin.base import (
@@ -125,7 +126,9 @@ class ModelVersionAdmin(RecordAdmin):
                 form.add_error("reference", refusal.message)
             else:
                 messages.success(
-                    request, f"{model} is in the registry. Promote it to sample from it."
+                    request,
+                    _("%(model)s is in the registry. Promote it to sample from it.")
+                    % {"model": model},
                 )
                 return redirect(self.address(model))
         back = changelist_address(ModelVersion)
@@ -141,16 +144,22 @@ class ModelVersionAdmin(RecordAdmin):
             except LabelingError as refusal:
                 form.add_error(None, refusal.message)
             else:
-                messages.success(request, f"{model} is the sampler of {promotion.round}.")
+                told = _("%(model)s is the sampler of %(round)s.")
+                messages.success(request, told % {"model": model, "round": promotion.round})
                 return redirect(self.address(model))
         current = selectors.current_promotion()
-        now = f" Now it is {current.model}, in {current.round}." if current else ""
+        text = _(
+            "It opens the next round and writes the completions of all pools that name no model of "
+            "their own."
+        )
+        if current:
+            now = _("Now it is %(model)s, in %(round)s.")
+            text = f"{text} {now % {'model': current.model, 'round': current.round}}"
         return self.ask(
             request,
             form,
-            title=f"Promote {model}?",
-            text="It opens the next round and writes the completions of all pools that name no "
-            f"model of their own.{now}",
+            title=_("Promote %(model)s?") % {"model": model},
+            text=text,
             button="Promote",
             back=self.address(model),
             original=model,
@@ -190,7 +199,7 @@ class RoundAdmin(RecordAdmin):
     @display(description="promoted by")
     def promoted_by(self, round_: Round) -> str:
         promotion = _promotion_of(round_)
-        return str(promotion.promoted_by or "the first start") if promotion else "–"
+        return str(promotion.promoted_by or _("the first start")) if promotion else "–"
 
     @display(description="tasks", ordering="task_count")
     def tasks(self, round_: Any) -> str:

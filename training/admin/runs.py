@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 from unfold.enums import ActionVariant
 
 from labeling.admin.base import (
@@ -118,7 +119,7 @@ class RunAdmin(RecordAdmin):
         except LabelingError as refusal:
             form.refuse(refusal)
             return self._start_page(request, form)
-        messages.success(request, f"{run} is queued.")
+        messages.success(request, _("%(run)s is queued.") % {"run": run})
         return redirect(self.address(run))
 
     def _start_page(self, request: HttpRequest, form: RunForm) -> HttpResponse:
@@ -186,7 +187,7 @@ class RunAdmin(RecordAdmin):
             return self.ask(
                 request,
                 forms.Form(),
-                title=f"Cancel {run}?",
+                title=_("Cancel %(run)s?") % {"run": run},
                 text="A run that waits ends at once; one that works is stopped at its next step. "
                 "What it has not published is lost.",
                 button="Cancel the run",
@@ -199,7 +200,7 @@ class RunAdmin(RecordAdmin):
         except LabelingError as refusal:
             messages.error(request, refusal.message)
         else:
-            messages.success(request, f"{run} is being cancelled.")
+            messages.success(request, _("%(run)s is being cancelled.") % {"run": run})
         return redirect(self.address(run))
 
 

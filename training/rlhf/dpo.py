@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from trl import DPOConfig, DPOTrainer
 
 from training.jobs.params import DpoParams
@@ -117,6 +118,6 @@ def completion_logprobs(model: Any, **batch: Tensor) -> Tensor:
 
     The forward pass of a policy in this trainer, so that whatever wraps the model sees one call.
     """
-    hidden = encode(body_of(model), batch)
     targets, mask = batch["input_ids"][:, 1:], batch["completion_mask"][:, 1:]
+    hidden = encode(body_of(model), batch, pad(mask.bool(), (0, 1)))
     return token_logprobs(model, hidden[:, :-1], targets, mask=mask).sum(1)

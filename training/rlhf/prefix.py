@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from training.rlhf import distributed
 from training.rlhf.batching import pad, positions
+from training.rlhf.last_layer import reading
 
 # Two passes cost more than one where little is saved: below this share of tokens, texts go whole.
 LEAST_SAVING = 0.15
@@ -110,10 +111,11 @@ def saving(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> f
     return saved / max(1, texts)
 
 
-def encode(body: Any, batch: Mapping[str, Tensor]) -> Tensor:
+def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None = None) -> Tensor:
     """Last hidden states of the texts' own parts: (N, S, d). ``body`` is a model without its head.
 
-    Extra entries of ``batch`` are ignored.
+    Where ``read`` (N, S) is false they may be anything: nobody looks. Extra entries of ``batch``
+    are ignored.
     """
     ids, mask = batch["input_ids"], batch["attention_mask"]
     if "prefix_ids" not in batch:
@@ -121,24 +123,27 @@ def encode(body: Any, batch: Mapping[str, Tensor]) -> Tensor:
         # one the fastest kernels run.
         on_the_right = bool(mask[:, 0].all())
         layout = {} if on_the_right else {"attention_mask": mask, "position_ids": positions(mask)}
-        hidden: Tensor = body(input_ids=ids, use_cache=False, **layout).last_hidden_state
+        with reading(body, read):
+            hidden: Tensor = body(input_ids=ids, use_cache=False, **layout).last_hidden_state
         return hidden
     prefix_mask = batch["prefix_mask"]
     cache = DynamicCache(config=body.config)
-    body(
-        input_ids=batch["prefix_ids"],
-        attention_mask=prefix_mask,
-        position_ids=positions(prefix_mask),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with reading(body, torch.zeros_like(prefix_mask, dtype=torch.bool)):
+        body(
+            input_ids=batch["prefix_ids"],
+            attention_mask=prefix_mask,
+            position_ids=positions(prefix_mask),
+            past_key_values=cache,
+            use_cache=True,
+        )
     of = batch["prefix_of"]
     cache.batch_select_indices(of)
     whole_mask = torch.cat([prefix_mask[of], mask], 1)
-    return body(
-        input_ids=ids,
-        attention_mask=whole_mask,
-        position_ids=positions(whole_mask)[:, prefix_mask.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
+    with reading(body, read):
+        return body(
+            input_ids=ids,
+            attention_mask=whole_mask,
+            position_ids=positions(whole_mask)[:, prefix_mask.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state

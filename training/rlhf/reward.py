@@ -54,6 +54,8 @@ from training.rlhf.trainers import dataset, logged, recomputes_activations, sett
 
 # Training prompts that the reported training accuracy is measured on, at most.
 PROMPTS_FOR_TRAIN_ACCURACY = 256
+# Where there are more, the unit of the scores is told by so many prompts, or up to twice as many.
+PROMPTS_FOR_SCALE = 512
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,14 @@ def normalise(
     The loss leaves both open. Shift: demonstrations score 0 on average (InstructGPT, section 3.5),
     or else the ranked completions do. Scale: the ranked completions have standard deviation 1, as
     they show how far apart answers of the policy lie; demonstrations are few and alike, and so
-    small a unit would drown the KL penalty.
+    small a unit would drown the KL penalty. A few hundred prompts, from all over the data, tell it
+    to a few percent.
 
     Several heads are first brought to one unit, in their weights: otherwise the loudest would
     outvote the others, and what they disagree about would be units.
     """
-    texts = [text for comparison in comparisons for text in comparison.texts]
+    step = max(1, len(comparisons) // PROMPTS_FOR_SCALE)
+    texts = [text for comparison in comparisons[::step] for text in comparison.texts]
     ranked = raw_head_scores(model, texts, renderer.pad_id)
     units = ranked.std(0, unbiased=False).clamp(min=1e-6)
     factors = units.mean() / units

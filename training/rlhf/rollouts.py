@@ -175,7 +175,7 @@ def _drawn_with(answer: Completion) -> Tensor:
 def hidden_states(body: Any, batch: Batch) -> Tensor:
     """The states that predict the completion tokens: (M, d)."""
     with autocast():
-        return encode(body, batch.inputs)[batch.mask]
+        return encode(body, batch.inputs, batch.mask)[batch.mask]
 
 
 def completion_logprobs(model: Any, batch: Batch, temperature: float) -> Tensor:

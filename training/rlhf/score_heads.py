@@ -150,7 +150,8 @@ def _forward_decoder(
     """
     given = {name: tensor for name, tensor in shared.items() if name in prefix.FIELDS}
     batch = {**given, "input_ids": input_ids, "attention_mask": attention_mask}
-    hidden = prefix.encode(model.base_model, batch)
+    at_the_end = None if every_token or language_mask is not None else is_last(attention_mask)
+    hidden = prefix.encode(model.base_model, batch, at_the_end)
     scores: Tensor = model.score(hidden if every_token else at_last_token(hidden, attention_mask))
     if language_mask is None:
         return scores
@@ -173,6 +174,15 @@ def _forward_encoder(
 
 def at_last_token(values: Tensor, attention_mask: Tensor) -> Tensor:
     """(B, T, ...) -> (B, ...): the column of the last real token, whichever side is padded."""
-    columns = torch.arange(values.shape[1], device=values.device)
-    last = (attention_mask * (columns + 1)).argmax(1)
-    return values[torch.arange(len(values), device=values.device), last]
+    return values[torch.arange(len(values), device=values.device), _last_column(attention_mask)]
+
+
+def is_last(attention_mask: Tensor) -> Tensor:
+    """(B, T), true at the last real token of each text."""
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return columns == _last_column(attention_mask).unsqueeze(1)
+
+
+def _last_column(attention_mask: Tensor) -> Tensor:
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return (attention_mask * (columns + 1)).argmax(1)

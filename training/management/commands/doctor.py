@@ -67,7 +67,7 @@ def comparisons_match_rankings() -> Iterator[str]:
 
 def overlap_is_kept() -> Iterator[str]:
     tasks = Task.objects.annotate(
-        places=Count("slots", distinct=True),
+        places=Count("slots", filter=Q(slots__is_control=False), distinct=True),
         counted=Count("rankings", filter=Q(rankings__status="counted"), distinct=True),
     )
     for task in tasks.filter(counted__gt=F("places")).order_by("pk"):
@@ -75,10 +75,10 @@ def overlap_is_kept() -> Iterator[str]:
 
 
 def slots_agree_with_rankings() -> Iterator[str]:
-    """A done slot belongs to the labeler of a counted ranking of its task, and the reverse."""
+    """A done slot belongs to the labeler of a ranking in time of its task, and the reverse."""
     done = set(Slot.objects.filter(state=Slot.State.DONE).values_list("task_id", "labeler_id"))
     counted = set(
-        Ranking.objects.filter(status=Ranking.Status.COUNTED).values_list("task_id", "labeler_id")
+        Ranking.objects.exclude(status=Ranking.Status.LATE).values_list("task_id", "labeler_id")
     )
     for task, labeler in sorted(done ^ counted):
         yield f"task {task}, labeler {labeler}: slot and ranking disagree"

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from labeling.tasks import release_ended_leases
+from labeling.tasks import compute_quality, release_ended_leases, work_lightly
 from training.execution import run_next
 from training.models import GPU_QUEUE
 
@@ -31,6 +31,9 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write(f"worker: waiting for runs on queue {options['queue']}")
+        light = threading.Thread(target=work_lightly, args=[stop], name="light work", daemon=True)
+        if not options["once"]:
+            light.start()
         sweep_at = 0.0
         while not stop.is_set():
             if time.monotonic() >= sweep_at:
@@ -39,6 +42,7 @@ class Command(BaseCommand):
             if self._try_next(options["queue"], stop):
                 continue
             if options["once"]:
+                compute_quality(stop)
                 break
             stop.wait(POLL_SECONDS)
         self.stdout.write("worker: stopped")

@@ -1,15 +1,15 @@
-/** The board on the page: chips on ranks, moved by hand. It holds no state. */
+/** The board on the page: chips on ranks, moved by hand. */
 
 import { enableCarrying } from "./drag.js";
 import { onRank, unplaced } from "./order.js";
 
-// So near to the board's edge, in pixels, the board scrolls; so fast, in pixels a frame, at most.
+// The board scrolls so near to its edge, in pixels; at most so fast, in pixels a frame.
 const EDGE = 56;
 const PACE = 10;
 
 const chipOf = (board, alias) => board.querySelector(`.chip[data-alias="${alias}"]`);
 
-/** Show `order` on `board`: every chip into the place of its rank, in the order of the aliases. */
+/** Show `order` on `board`: every chip in the place of its rank. */
 export function showBoard(board, order) {
   for (const drop of board.querySelectorAll("[data-drop]")) {
     const rank = Number(drop.dataset.drop);
@@ -48,10 +48,8 @@ function reach(board, x, y) {
 }
 
 /**
- * Let chips, and the badges of the cards, be dragged onto ranks.
- *
- * `lifted(alias)` and `over(alias, rank)` are called on the way, rank null for the tray, then
- * `dropped(alias, rank)`, with undefined where it was let go elsewhere or given up.
+ * Let chips and the badges of the cards be dragged onto ranks: `lifted(alias)`, `over(alias, rank)`,
+ * rank null for the tray, then `dropped(alias, rank)`, undefined where it was given up.
  */
 export function enableDragging(page, board, { lifted, over, dropped }) {
   let lit = null;

@@ -1,13 +1,11 @@
 /**
- * Carrying a thing by mouse, finger or pen: it is pressed, lifted, carried, then let go or given up.
- *
- * Nothing on the page is moved meanwhile: a copy follows the pointer, and whoever asked is told what
- * happens. Escape, a cancelled pointer and a lost capture all give up.
+ * Carrying a thing by mouse, finger or pen. Only a copy moves; Escape, a cancelled pointer and a lost
+ * capture give up.
  */
 
-// A press becomes a pull after so many pixels; a click of a shaking hand stays a click.
+// A press becomes a pull after so many pixels.
 const PULL = 4;
-// A finger that rests so long, in ms and pixels, does not want to scroll.
+// A finger that rests so long (ms, pixels) does not scroll.
 const REST = 250;
 const STRAY = 8;
 
@@ -16,7 +14,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 const at = (x, y) => `translate(${x}px, ${y}px)`;
 
-/** A picture of `item`, as large as it is, to be moved by its transform alone. */
+/** A picture of `item`, moved by its transform alone. */
 function copyOf(item, { width, height }) {
   const copy = item.cloneNode(true);
   copy.classList.add("carried");
@@ -26,7 +24,6 @@ function copyOf(item, { width, height }) {
   return copy;
 }
 
-/** Let `copy` go home, and away. */
 function glide(copy, home) {
   const { left, top, width } = home.getBoundingClientRect();
   if (!width || still.matches) return copy.remove();
@@ -34,12 +31,9 @@ function glide(copy, home) {
 }
 
 /**
- * Let things on `page` be carried.
- *
- * `grab(event)` says what a press takes hold of: {item, rest}, or null; with `rest` it is lifted once
- * the finger has rested on it, and scrolling stays with the browser until then. `lifted(item)` and,
- * for every frame, `carried(item, x, y)` follow; `ended(item, place)` has {x, y} where it was let go,
- * undefined where it was given up, and returns the element that the copy goes home to.
+ * Let things on `page` be carried. `grab(event)` gives {item, rest} or null; with `rest` a finger must
+ * rest on it first. `lifted(item)` and, each frame, `carried(item, x, y)` follow; `ended(item, place)`,
+ * without a place when given up, returns the element that the copy goes home to.
  */
 export function enableCarrying(page, { grab, lifted, carried, ended }) {
   let load = null;
@@ -106,7 +100,7 @@ export function enableCarrying(page, { grab, lifted, carried, ended }) {
     listening.abort();
     clearTimeout(timer);
     cancelAnimationFrame(frame);
-    // Where a finger only rested, the page may have opened a place beneath it.
+    // A finger that only rested may have a place opened beneath it.
     if (copy) glide(copy, ended(item, pulled ? place : undefined));
   }
 

@@ -3,12 +3,12 @@
 const ARROWS = { ArrowDown: 1, ArrowUp: -1 };
 const LETTERS = {
   j: ["focus", 1], k: ["focus", -1], o: ["open"], f: ["flags"], m: ["view", "markdown"],
-  r: ["view", "raw"], u: ["undo"],
+  r: ["view", "raw"], u: ["undo"], c: ["compare"], d: ["differ"], t: ["alike"], Escape: ["unpick"],
 };
 
 /** The action of a keyboard event as [name, argument], or null where the key keeps its own meaning. */
-export function actionOf(event) {
-  const { key, code, shiftKey: shift, target } = event;
+export function actionOf(event, target = event.target) {
+  const { key, code, shiftKey: shift } = event;
   if (event.altKey) return null;
   if (event.ctrlKey || event.metaKey) return key === "Enter" ? ["submit"] : null;
   if (target.closest?.("textarea, select, dialog, input:not([type=radio], [type=checkbox])")) return null;

@@ -1,9 +1,7 @@
 /**
- * Who stands on which rank: pure functions over frozen values, nothing about pages.
- *
- * An order is {aliases, ranks, trail}: the aliases in the order shown, the rank of each placed one
- * (1 is best, equal ranks tie, gaps are allowed) and the aliases in the order they were placed.
- * Every change returns a new order, or the same one when there is nothing to change.
+ * Who stands on which rank: pure functions over frozen orders {aliases, ranks, trail}, the aliases as
+ * shown, the rank of each placed one (1 is best, equal ranks tie) and the order of placing. A change
+ * returns a new order, or the same one when nothing changed.
  */
 
 const make = (aliases, ranks, trail) =>
@@ -28,8 +26,6 @@ export const onRank = (order, rank) =>
 
 export const unplaced = (order) => order.aliases.filter((alias) => !(alias in order.ranks));
 
-export const isComplete = (order) => unplaced(order).length === 0;
-
 export const tiedWith = (order, alias) =>
   alias in order.ranks ? onRank(order, order.ranks[alias]).filter((other) => other !== alias) : [];
 
@@ -47,7 +43,6 @@ export function tie(order, alias) {
   return before === undefined ? order : place(order, alias, order.ranks[before]);
 }
 
-/** Take `alias` off the board. */
 export function unplace(order, alias) {
   if (!(alias in order.ranks)) return order;
   const { [alias]: _gone, ...ranks } = order.ranks;
@@ -64,17 +59,15 @@ export function shift(order, alias, step) {
   return make(order.aliases, { ...swapped, [alias]: to }, order.trail);
 }
 
-/** The unplaced alias that follows `alias` in the order shown, round the end; null when none is. */
+/** The unplaced alias that follows `alias` in the order shown; null when none is. */
 export function nextUnplaced(order, alias) {
   const start = order.aliases.indexOf(alias) + 1;
   const round = [...order.aliases.slice(start), ...order.aliases.slice(0, start)];
   return round.find((other) => !(other in order.ranks)) ?? null;
 }
 
-/** Past, present and future of one order. */
 export const startHistory = (order) => ({ past: [], present: order, future: [] });
 
-/** `history` with `order` as its present; unchanged orders leave no step to undo. */
 export function record(history, order) {
   if (order === history.present) return history;
   return { past: [...history.past, history.present], present: order, future: [] };

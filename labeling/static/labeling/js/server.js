@@ -1,53 +1,37 @@
-/** The page's side of one assignment: drafts, lease and submission. It knows addresses, not cards. */
+/** The page's side of one assignment: drafts and lease. It knows addresses, not cards. */
+
+import { post, Refusal } from "./api.js";
+import { forget, keep, kept } from "./kept.js";
 
 const DRAFT_AFTER = 500;
 const RETRY_AFTER = 5_000;
 const IDLE_AFTER = 10 * 60_000;
 
-const SIGNED_OUT = "You are signed out. Sign in in another tab and go on here: nothing is lost.";
-
-/** A refusal by the server: {error: {code, message, data}}. */
-export class Refusal extends Error {
-  constructor(status, { code, message, data } = {}) {
-    const unknown = `The server answered with ${status}. Please try again in a minute.`;
-    super(status === 401 ? SIGNED_OUT : message ?? unknown);
-    Object.assign(this, { status, code: code ?? `http_${status}`, data: data ?? {} });
-  }
-}
-
-const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1];
-
-/** Talk for `form`; `read` gives the answer so far, `tell` is called with what happens. */
+/**
+ * Talk for `form`; `read` gives the answers, `tell` hears what happens. A change is kept here at once,
+ * and on the server soon. A ranking that is being changed has neither lease nor draft.
+ */
 export function connect(form, { read, tell }) {
+  const { assignment: id, draftUrl, heartbeatUrl, draftAt } = form.dataset;
   const field = (name) => form.elements.namedItem(name).value;
+  const listening = new AbortController();
   let timer = 0;
   let saving = null;
   let dirty = false;
+  let beating = null;
   let closed = false;
   let leaseEnds = performance.now() + form.dataset.leaseSeconds * 1000;
   let active = performance.now();
 
-  async function post(url, body, options = {}) {
-    const response = await fetch(url, {
-      method: "POST",
-      headers: {
-        "Content-Type": "application/json",
-        // Signing in again in another tab changes the cookie, not the page.
-        "X-CSRFToken": cookie("csrftoken") ?? field("csrfmiddlewaretoken"),
-      },
-      body: JSON.stringify({ lease_token: field("lease_token"), ...body }),
-      ...options,
-    });
-    const text = await response.text();
-    const answer = response.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
-    if (!response.ok) throw new Refusal(response.status, answer.error);
-    return answer;
-  }
+  const draft = () => ({ ...read(), at: Date.now() });
+  const send = (content, options) =>
+    post(draftUrl, { lease_token: field("lease_token"), draft: content }, options);
 
-  /** Something changed: keep it soon. */
   function changed() {
     dirty = true;
     active = performance.now();
+    if (!draftUrl) return;
+    keep(id, draft());
     schedule(DRAFT_AFTER);
   }
 
@@ -61,21 +45,24 @@ export function connect(form, { read, tell }) {
     if (saving && !closed) schedule(DRAFT_AFTER);
     if (saving || closed) return;
     dirty = false;
-    saving = post(form.dataset.draftUrl, { draft: read() });
+    saving = send(draft());
     try {
       await saving;
+      if (!dirty && !closed) forget(id);
       tell.saved();
     } catch (error) {
       dirty = true;
+      if (closed) return;
       tell.notSaved(error);
-      if (!(error instanceof Refusal)) schedule(RETRY_AFTER);
+      if (!(error instanceof Refusal) || error.status >= 500) schedule(RETRY_AFTER);
     } finally {
       saving = null;
     }
   }
 
   async function beat() {
-    const { lease_seconds: seconds } = await post(form.dataset.heartbeatUrl, {});
+    const { lease_seconds: seconds } = await post(heartbeatUrl, { lease_token: field("lease_token") });
+    if (closed) return;
     leaseEnds = performance.now() + seconds * 1000;
     tell.lease(seconds);
   }
@@ -83,39 +70,45 @@ export function connect(form, { read, tell }) {
   function watch() {
     if (closed || document.hidden) return;
     tell.lease(Math.max(0, (leaseEnds - performance.now()) / 1000));
-    if (performance.now() - active < IDLE_AFTER) beat().catch(tell.leaseLost);
-  }
-
-  /** Submit; an ended lease is taken anew first. Safe to call again: the server knows the id. */
-  async function submit() {
-    clearTimeout(timer);
-    closed = true;
-    const body = { submission_id: field("submission_id"), ...read() };
-    try {
-      await saving?.catch(() => {});
-      return await post(form.dataset.submitUrl, body).catch(async (error) => {
-        if (error.code !== "lease_expired") throw error;
-        // Where the place is gone the next answer says so: the ranking is kept as late.
-        await beat().catch((lost) => { if (lost.code !== "lease_expired") throw lost; });
-        return post(form.dataset.submitUrl, body);
-      });
-    } catch (error) {
-      closed = false;
-      throw error;
-    }
+    if (performance.now() - active >= IDLE_AFTER) return;
+    beating = beat().catch((error) => { if (!closed) tell.leaseLost(error); });
+    tell.active();
   }
 
   function leave() {
-    if (!dirty || closed) return;
-    post(form.dataset.draftUrl, { draft: read() }, { keepalive: true }).catch(() => {});
+    if (!dirty || closed || !draftUrl) return;
+    send(draft(), { keepalive: true }).catch(() => {});
   }
 
-  setInterval(watch, form.dataset.heartbeatEvery * 1000);
-  watch();
-  addEventListener("visibilitychange", () => (document.hidden ? leave() : watch()));
-  addEventListener("pagehide", leave);
-  for (const kind of ["pointerdown", "keydown", "wheel", "touchmove"]) {
-    addEventListener(kind, () => { active = performance.now(); }, { passive: true });
+  /** Send nothing more for now; resolves when nothing is under way. */
+  function pause() {
+    closed = true;
+    clearTimeout(timer);
+    return Promise.allSettled([saving, beating]);
   }
-  return { changed, submit };
+
+  function close() {
+    pause();
+    clearInterval(ticking);
+    listening.abort();
+  }
+
+  /** Work that this machine kept and the server does not have, or null. */
+  function unsent() {
+    const here = draftUrl ? kept(id) : null;
+    if (here && !(draftAt && Number(draftAt) >= here.at)) return here;
+    forget(id);
+    return null;
+  }
+
+  const { signal } = listening;
+  const ticking = setInterval(heartbeatUrl ? watch : () => {}, form.dataset.heartbeatEvery * 1000);
+  if (heartbeatUrl) watch();
+  addEventListener("visibilitychange", () => (document.hidden ? leave() : heartbeatUrl && watch()), { signal });
+  addEventListener("online", () => { if (dirty) schedule(0); }, { signal });
+  addEventListener("pagehide", leave, { signal });
+  for (const kind of ["pointerdown", "keydown", "wheel", "touchmove"]) {
+    addEventListener(kind, () => { active = performance.now(); }, { passive: true, signal });
+  }
+  return { changed, pause, resume: () => { closed = false; }, close, unsent };
 }

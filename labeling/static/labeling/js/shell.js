@@ -1,5 +1,7 @@
 /** What every page has: the theme switch, menus that close, and a word from the page before. */
 
+import { showFlash } from "./flash.js";
+
 const root = document.documentElement;
 
 function switchTheme() {
@@ -16,17 +18,6 @@ function closeMenus(event) {
       if (event.key === "Escape") menu.querySelector("summary").focus();
     }
   }
-}
-
-function showFlash() {
-  const flash = JSON.parse(sessionStorage.getItem("flash"));
-  if (!flash) return;
-  sessionStorage.removeItem("flash");
-  const message = document.createElement("p");
-  message.className = `message message-${flash.level}`;
-  const icon = document.querySelector(`template[data-icon="${flash.level}"]`);
-  message.append(icon?.content.cloneNode(true) ?? "", flash.text);
-  document.querySelector("[data-messages]")?.append(message);
 }
 
 document.querySelector("[data-theme-switch]")?.addEventListener("click", switchTheme);

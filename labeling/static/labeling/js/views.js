@@ -1,8 +1,5 @@
-/** Texts as text, as Markdown or raw: the server renders each view once, the page swaps it in. */
+/** Texts as text, as Markdown or raw: rendered by the server, swapped in here. */
 
-export const VIEW_NAMES = { text: "as text", markdown: "as Markdown", raw: "character by character" };
-
-const FAILED = "That view could not be loaded. Please try again.";
 const barHeight = () => document.querySelector(".bar").offsetHeight;
 
 /** Formulas and tables too wide for their card scroll; the keyboard must reach them. */
@@ -22,9 +19,10 @@ function inPlace(page, change) {
 }
 
 /**
- * Switch all texts of the page between views.
+ * Switch all texts of the page between views. An answer's alias is a view too: what differs from it
+ * is marked in the others.
  *
- * `shown(name)` is called after a change, `failed(text)` when the server did not give the view.
+ * `shown(name)` is called after a change, `failed()` when the server did not give the view.
  */
 export function enableViews(page, { shown, failed }) {
   const nav = page.querySelector("[data-views]");
@@ -36,7 +34,9 @@ export function enableViews(page, { shown, failed }) {
   let wanted = now;
 
   async function fetched(name) {
-    const response = await fetch(`${page.dataset.textsUrl}?view=${name}`);
+    const { textsUrl, compareUrl } = page.dataset;
+    const isView = nav.querySelector(`[data-view="${name}"]`);
+    const response = await fetch(isView ? `${textsUrl}?view=${name}` : `${compareUrl}?a=${name}`);
     const answer = new DOMParser().parseFromString(await response.text(), "text/html");
     const texts = answer.querySelectorAll("[data-text]");
     if (!response.ok || response.redirected || !texts.length) throw new Error(response.status);
@@ -47,7 +47,7 @@ export function enableViews(page, { shown, failed }) {
     kept.set(now, new Map([...places].map(([key, element]) => [key, [...element.childNodes]])));
     now = name;
     inPlace(page, () => {
-      for (const [key, element] of places) element.replaceChildren(...texts.get(key));
+      for (const [key, element] of places) if (texts.has(key)) element.replaceChildren(...texts.get(key));
       shown(name);
       reachScrollers();
     });
@@ -57,7 +57,7 @@ export function enableViews(page, { shown, failed }) {
 
   async function show(name) {
     wanted = name;
-    if (name !== "raw") {
+    if (name === "text" || name === "markdown") {
       base = name;
       document.cookie = `view=${name};path=/;max-age=31536000;samesite=lax`;
     }
@@ -66,7 +66,7 @@ export function enableViews(page, { shown, failed }) {
     if (wanted !== name || now === name) return;
     if (texts) return place(name, texts);
     wanted = now;
-    failed(FAILED);
+    failed();
   }
 
   nav.addEventListener("click", (event) => {
@@ -76,6 +76,6 @@ export function enableViews(page, { shown, failed }) {
     show(name);
   });
   reachScrollers();
-  const other = (name) => (name === "raw" ? base : "text");
-  return { toggle: (name) => show(wanted === name ? other(name) : name) };
+  const other = (name) => (name === "markdown" ? "text" : base);
+  return { toggle: (name) => show(wanted === name ? other(name) : name), now: () => now };
 }

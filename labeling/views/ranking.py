@@ -1,4 +1,4 @@
-"""The pages of labeling: they speak HTTP and HTML, ``labeling.services`` speaks labeling."""
+"""The ranking page: a labeler's task in hand, its texts, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -11,45 +11,30 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, LeaseExpired, NotFound
-from labeling.forms import RankingForm, SkipForm
-from labeling.models import Assignment, Pool, User
+from labeling.errors import LabelingError, LeaseExpired, NotFound, NotQualified, WorkPaused
+from labeling.forms import FlagForm, RankingForm, SkipForm
+from labeling.models import Assignment, Pool, Ranking, User
 from labeling.rendering.document import Renderer
+from labeling.views.shared import LabelerRequest, turned_away
 
 VIEWS = ("text", "markdown", "raw")
 VIEW_COOKIE_SECONDS = 365 * 24 * 3600
 # Up to so many characters, the turns before the prompt are shown unfolded.
 SHORT_HISTORY = 1_200
 
-SAVED = "Ranking saved. Thank you."
-SAVED_LATE = (
+SAVED = gettext_lazy("Ranking saved. Thank you.")
+SAVED_LATE = gettext_lazy(
     "Your ranking is kept for the reviewers, but it does not count: its time had run out and "
     "somebody else took the last place on that prompt."
 )
-SKIPPED = "Skipped. You will not be shown that prompt again."
-
-
-class LabelerRequest(HttpRequest):
-    """A request that passed ``login_required``."""
-
-    user: User
-
-
-@login_required
-@require_GET
-def home(request: LabelerRequest) -> HttpResponse:
-    pools = selectors.pools_for(request.user)
-    context = {
-        "pools": pools,
-        "any_open": any(pool.is_open for pool, _ in pools),
-        "rankings_today": selectors.rankings_today(request.user),
-        "live": selectors.open_assignments(request.user, selectors.open_pools()),
-    }
-    return render(request, "labeling/home.html", context)
+SKIPPED = gettext_lazy("Skipped. You will not be shown that prompt again.")
+FLAGGED = gettext_lazy("Flagged. Thank you: an admin will look at it. You can go on ranking.")
 
 
 @never_cache
@@ -58,7 +43,10 @@ def home(request: LabelerRequest) -> HttpResponse:
 def rank(request: LabelerRequest, pool_id: int | None = None) -> HttpResponse:
     """On to the labeler's task in hand, else to a new one. Asking again gives the same task."""
     pool = _pool(pool_id) if pool_id is not None else None
-    assignment = services.lease_next(request.user, pool=pool)
+    try:
+        assignment = services.lease_next(request.user, pool=pool)
+    except (NotQualified, WorkPaused) as refusal:
+        return turned_away(request, pool, refusal)
     if assignment is not None:
         return redirect("labeling:assignment", assignment.pk)
     context = {"pool": pool, "rankings_today": selectors.rankings_today(request.user)}
@@ -75,9 +63,11 @@ def assignment(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpRespons
     if request.method == "POST":
         return _submit(request, leased, RankingForm(task, request.POST), task)
     if leased.state != Assignment.State.OPEN:
-        messages.info(request, "That prompt was already submitted or skipped.")
-        return redirect(_next_url(leased))
-    return _ranking_page(request, leased, RankingForm(task), task)
+        return _closed(request, leased)
+    # A page that is fetched ahead of its turn is not yet before the labeler's eyes.
+    if "ahead" not in request.GET:
+        services.mark_shown(leased)
+    return ranking_page(request, leased, RankingForm(task), task)
 
 
 @never_cache
@@ -87,6 +77,23 @@ def texts(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
     """The prompt and its answers in another view, for the page that shows them."""
     task = selectors.task_payload(_assignment(request.user, assignment_id))
     return render(request, "labeling/texts.html", {"task": task, **_reading(request)})
+
+
+@login_required
+@require_POST
+def flag(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
+    """Flag the prompt from the plain form; what was ranked so far comes along and is kept."""
+    leased = _assignment(request.user, assignment_id)
+    form = FlagForm(request.POST)
+    if form.is_valid():
+        services.flag_prompt(request.user, assignment_id, **form.answer())
+        messages.success(request, FLAGGED)
+    else:
+        messages.warning(request, _("Please choose what is wrong with it."))
+    answers = RankingForm(selectors.task_payload(leased), request.POST)
+    with suppress(LabelingError):
+        services.save_draft(request.user, assignment_id, **answers.unfinished())
+    return redirect("labeling:assignment", assignment_id)
 
 
 @login_required
@@ -108,7 +115,7 @@ def skip(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
             messages.success(request, SKIPPED)
             return redirect(_next_url(leased))
     else:
-        messages.warning(request, "Please choose why you skip it.")
+        messages.warning(request, _("Please choose why you skip it."))
     return redirect("labeling:assignment", assignment_id)
 
 
@@ -116,7 +123,7 @@ def _submit(
     request: LabelerRequest, leased: Assignment, form: RankingForm, task: dict[str, Any]
 ) -> HttpResponse:
     if not form.is_valid():
-        return _ranking_page(request, leased, form, task, status=422)
+        return ranking_page(request, leased, form, task, status=422)
     try:
         submitted = _submit_renewing(request.user, leased.pk, form.answer())
     except LabelingError as error:
@@ -124,7 +131,7 @@ def _submit(
             messages.info(request, error.message)
             return redirect(_next_url(leased))
         form.add_error(None, error.message)
-        return _ranking_page(request, leased, form, task, status=409)
+        return ranking_page(request, leased, form, task, status=409)
     if submitted.status == "late":
         messages.warning(request, SAVED_LATE)
     else:
@@ -147,14 +154,25 @@ def _submit_renewing(
         return services.submit_ranking(labeler, assignment_id, **answer)
 
 
-def _ranking_page(
+def _closed(request: LabelerRequest, leased: Assignment) -> HttpResponse:
+    """Where the labeler goes from a task that is done: to what can still be changed, else on."""
+    ranking = selectors.ranking_of_assignment(leased)
+    if ranking is not None and selectors.can_be_revised(ranking):
+        return redirect("labeling:ranking", ranking.pk)
+    messages.info(request, _("That prompt was already submitted or skipped."))
+    return redirect(_next_url(leased))
+
+
+def ranking_page(
     request: LabelerRequest,
     leased: Assignment,
     form: RankingForm,
     task: dict[str, Any],
     *,
     status: int = 200,
+    revising: Ranking | None = None,
 ) -> HttpResponse:
+    """The page of one task: to be ranked, or ranked and to be changed."""
     *earlier, prompt = task["prompt"]["messages"]
     context = {
         "task": task,
@@ -164,10 +182,12 @@ def _ranking_page(
         "earlier_open": sum(len(turn["content"]) for turn in earlier) <= SHORT_HISTORY,
         "prompt": prompt,
         **_reading(request),
+        "flag_form": FlagForm(),
         "rankings_today": selectors.rankings_today(request.user),
-        "next_url": _next_url(leased),
-        "saved_message": SAVED,
-        "late_message": SAVED_LATE,
+        "next_url": reverse("labeling:rankings") if revising else _next_url(leased),
+        "revising": revising,
+        "guidelines_of": leased.task.prompt.pool_id,
+        "news": selectors.guideline_news(request.user, leased.guideline_version),
         "heartbeat_every": _heartbeat_seconds(leased),
     }
     response = render(request, "labeling/ranking.html", context, status=status)

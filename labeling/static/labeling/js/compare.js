@@ -1,0 +1,163 @@
+/** Comparing on the ranking page: two answers side by side, or all against one. */
+
+import { actionOf } from "./keys.js";
+import { rankOf } from "./order.js";
+import { announce, showState } from "./telling.js";
+import { say } from "./words.js";
+
+const one = (name, within) => within.querySelector(`[data-${name}]`);
+const all = (name, within) => [...within.querySelectorAll(`[data-${name}]`)];
+
+/** Let one text scroll with the other, each as far through as the other is. */
+function scrollTogether(dialog) {
+  let led = null;
+  dialog.addEventListener("scroll", ({ target }) => {
+    const other = all("side-text", dialog).find((text) => text !== target);
+    const room = (text) => text.scrollHeight - text.clientHeight;
+    if (target === led || !other || !room(target)) led = null;
+    else {
+      const before = other.scrollTop;
+      other.scrollTop = target.scrollTop / room(target) * room(other);
+      if (other.scrollTop !== before) led = other;
+    }
+  }, true);
+}
+
+/**
+ * Bind what compares the `cards` of `form`. `page` gives `order`, `current`, `view`; it can `move` an
+ * alias, `focus` a card, `undo`, `redo`, and mark what differs from a card by `against`.
+ */
+export function enableComparing(form, cards, page) {
+  const dialog = one("beside", form);
+  let picked = null;
+  let against = null;
+  let side = null;
+  let back = null;
+
+  function hint(name, alias) {
+    const pill = one(name, form);
+    pill.hidden = !alias;
+    for (const [other, card] of cards) card.toggleAttribute(`data-is-${name}`, other === alias);
+    if (!alias) return;
+    one("hint", pill).textContent = say(name, { alias });
+    announce(say(name, { alias }));
+  }
+
+  function pick(alias) {
+    const first = picked;
+    picked = first ? null : alias;
+    hint("picked", picked);
+    if (first && alias && alias !== first) open(`?a=${first}&b=${alias}&view=${page.view()}`);
+  }
+
+  function differ() {
+    const alias = against ?? picked ?? page.current();
+    if (picked) pick();
+    page.against(alias);
+  }
+
+  const sides = () => all("side", dialog);
+  const other = () => sides().map((part) => part.dataset.side).find((alias) => alias !== side);
+  const turn = (index) => one("side-text", sides()[index]).focus();
+  const tell = (text) => { one("heard", dialog).textContent = text; };
+
+  async function open(address) {
+    const text = await fetch(form.dataset.compareUrl + address).then((r) => r.text()).catch(() => "");
+    const found = one("comparison", new DOMParser().parseFromString(text, "text/html"));
+    if (!found) return showState(say("view-failed"), "bad");
+    const at = sides().findIndex((part) => part.dataset.side === side);
+    // What was revealed on the page is revealed here.
+    for (const veil of all("veil", found)) veil.open = one("veil", form).open;
+    dialog.replaceChildren(found);
+    for (const part of sides()) offerRanks(part);
+    if (!dialog.open) {
+      back = [page.current(), scrollY];
+      dialog.showModal();
+    }
+    shown();
+    return turn(Math.max(at, 0));
+  }
+
+  function offerRanks(part) {
+    const field = form.elements.namedItem(`rank_${part.dataset.side}`).cloneNode(true);
+    Object.assign(field, { id: "", name: "" });
+    one("side-rank", part).append(field);
+    field.addEventListener("change", () => put(part.dataset.side, Number(field.value)));
+  }
+
+  function put(alias, rank) {
+    page.move(alias, rank);
+    tell(one("announce", document).textContent);
+  }
+
+  function shown() {
+    for (const part of sides()) part.querySelector("select").value = rankOf(page.order(), part.dataset.side) ?? "";
+  }
+
+  const acts = {
+    place(rank) {
+      put(side, rank);
+      if (!(other() in page.order().ranks)) turn(sides().findIndex((part) => part.dataset.side !== side));
+    },
+    /** This side beside the other one; the other beside this one where only this one has a rank. */
+    tie() {
+      const { ranks } = page.order();
+      const [moved, fixed] = other() in ranks ? [side, other()] : [other(), side];
+      if (fixed in ranks) put(moved, ranks[fixed]);
+      else tell(say("neither-ranked"));
+    },
+    unplace: () => put(side, 0),
+    undo: page.undo,
+    redo: page.redo,
+    compare: () => dialog.close(),
+    differ: () => one("pair", dialog).click(),
+  };
+
+  dialog.addEventListener("keydown", (event) => {
+    if (event.target.matches("select")) return;
+    const way = ["ArrowLeft", "ArrowRight"].indexOf(event.key);
+    if (way >= 0) turn(way);
+    const [name, value] = actionOf(event, document.body) ?? [];
+    if (!acts[name]) return;
+    event.preventDefault();
+    acts[name](value);
+  });
+  dialog.addEventListener("focusin", ({ target }) => {
+    const now = target.closest("[data-side]");
+    if (!now) return;
+    side = now.dataset.side;
+    for (const part of sides()) part.toggleAttribute("data-current", part === now);
+  });
+  dialog.addEventListener("close", () => {
+    dialog.replaceChildren();
+    page.focus(back[0]);
+    scrollTo(0, back[1]);
+  });
+  scrollTogether(dialog);
+
+  const clicks = {
+    compare: (link) => pick(link.dataset.compare),
+    pair: (link) => open(link.search),
+    close: acts.compare,
+    "tie-both": acts.tie,
+    differ,
+    unpick: () => pick(),
+  };
+  form.addEventListener("click", (event) => {
+    const name = Object.keys(clicks).find((key) => event.target.closest(`[data-${key}]`));
+    if (!name || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    clicks[name](event.target.closest(`[data-${name}]`));
+  });
+
+  return {
+    differ, shown,
+    pick: () => pick(page.current()),
+    unpick: () => picked && pick(),
+    /** The texts are shown in the view `name`; an alias where they are marked against that answer. */
+    viewed(name) {
+      against = cards.has(name) ? name : null;
+      hint("against", against);
+    },
+  };
+}

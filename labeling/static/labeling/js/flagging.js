@@ -1,0 +1,38 @@
+/** Flagging the prompt itself, without leaving the page. */
+
+import { post } from "./api.js";
+import { say } from "./words.js";
+
+/** Let the prompt's own form be sent for `form`; its fields belong to the ranking form by name. */
+export function enableFlagging(form) {
+  const fold = document.querySelector("[data-flagging]");
+  const button = fold.querySelector("button");
+  const state = fold.querySelector("[data-flag-state]");
+  const fields = [...fold.querySelectorAll("input")];
+
+  async function send() {
+    const given = new FormData(form);
+    const reason = given.get("flag_reason");
+    if (!reason) {
+      fields[0].focus();
+      state.textContent = say("flag-why");
+      return;
+    }
+    button.disabled = true;
+    try {
+      await post(button.dataset.flagUrl, { reason, detail: given.get("flag_detail") });
+      for (const field of fields) field.checked = false;
+      fields.at(-1).value = "";
+      state.textContent = say("flagged");
+    } catch (error) {
+      state.textContent = error.status ? error.message : say("flag-not-sent");
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  button.addEventListener("click", (event) => {
+    event.preventDefault();
+    send();
+  });
+}
