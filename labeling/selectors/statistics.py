@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date, timedelta
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
@@ -74,9 +74,9 @@ def statistics_of(labeler: User) -> Statistics:
     )
 
 
-def _counts(rows: object) -> Tally:
+def _counts(rows: QuerySet[Any]) -> Tally:
     today = start_of_day()
-    found = rows.aggregate(  # type: ignore[attr-defined]
+    found = rows.aggregate(
         today=Count("pk", filter=Q(created_at__gte=today)),
         week=Count("pk", filter=Q(created_at__gte=today - timedelta(days=6))),
         ever=Count("pk"),

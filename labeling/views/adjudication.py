@@ -6,19 +6,19 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, NotFound
+from labeling.errors import LabelingError
 from labeling.models import Pool, RankedItem
 from labeling.selectors import Case
 from labeling.views.care_forms import AdjudicationForm
 from labeling.views.reading import reading, remember_view
-from labeling.views.shared import LabelerRequest, check_reviewer
+from labeling.views.shared import LabelerRequest, check_reviewer, or_404
 
 LATEST_DECISIONS = 20
 
@@ -45,10 +45,7 @@ def disagreements(request: LabelerRequest) -> HttpResponse:
 def adjudicate(request: LabelerRequest, task_id: int) -> HttpResponse:
     """One task with every labeler's ranks, and the form of the decision, or the decision."""
     check_reviewer(request)
-    try:
-        case = selectors.case_of(task_id)
-    except NotFound as error:
-        raise Http404(error.message) from error
+    case = or_404(selectors.case_of, task_id)
     if request.method == "POST":
         return _decided(request, case, AdjudicationForm(case, request.POST))
     return _page(request, case, AdjudicationForm(case))

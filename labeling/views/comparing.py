@@ -15,12 +15,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from labeling import selectors
-from labeling.errors import NotFound
 from labeling.rendering.document import Renderer
 from labeling.rendering.invisible import MARK_LIMIT, Mark, pieces
 from labeling.similarity import Part, TooLong, differences, share_little
-from labeling.views.ranking import VIEWS
-from labeling.views.shared import LabelerRequest
+from labeling.views.reading import VIEWS
+from labeling.views.shared import LabelerRequest, or_404
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,7 @@ def _compare_all(
 
 
 def _task(request: LabelerRequest, assignment_id: uuid.UUID) -> dict[str, Any]:
-    try:
-        return selectors.task_payload(selectors.assignment_of(request.user, assignment_id))
-    except NotFound as error:
-        raise Http404(error.message) from error
+    return selectors.task_payload(or_404(selectors.assignment_of, request.user, assignment_id))
 
 
 def _compared(a: Side, b: Side, *, raw: bool) -> tuple[Side, Side]:

@@ -16,7 +16,7 @@ from labeling import selectors, services
 from labeling.errors import NotFound
 from labeling.models import GuidelineVersion, Pool
 from labeling.rendering.document import Renderer
-from labeling.views.shared import LabelerRequest
+from labeling.views.shared import LabelerRequest, or_404
 
 MAX_NUMBER = 2**31 - 1
 
@@ -67,10 +67,7 @@ def _changes(version: GuidelineVersion | None, versions: list[GuidelineVersion])
 
 def _pool(request: LabelerRequest, pool_id: int) -> Pool:
     """Labelers see the pools that are open; reviewers all of them."""
-    try:
-        pool = selectors.pool_of(pool_id)
-    except NotFound as error:
-        raise Http404(error.message) from error
+    pool = or_404(selectors.pool_of, pool_id)
     if not pool.is_open and not request.user.is_reviewer:
         raise Http404
     return pool

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -15,11 +15,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, NotFound
+from labeling.errors import LabelingError
 from labeling.models import Pool, Proposal
 from labeling.views.conversation_fields import Conversation
 from labeling.views.reading import reading
-from labeling.views.shared import LabelerRequest
+from labeling.views.shared import LabelerRequest, or_404
 from labeling.views.writing_forms import ProposalForm
 
 MAX_SHOWN = 200
@@ -61,10 +61,7 @@ def _begin(request: LabelerRequest, pools: list[Pool]) -> tuple[ProposalForm, Co
         asked = [pool for pool in pools if str(pool.pk) == request.GET.get("pool")]
         initial = {"pool": (asked or pools)[0].pk, "kind": request.GET.get("kind", "plain")}
         return ProposalForm(pools, initial=initial), Conversation()
-    try:
-        proposal = selectors.own_proposal(request.user, before)
-    except NotFound as error:
-        raise Http404(error.message) from error
+    proposal = or_404(selectors.own_proposal, request.user, before)
     initial = {
         "pool": proposal.pool_id,
         "kind": proposal.kind,

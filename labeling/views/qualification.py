@@ -7,20 +7,17 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, NotFound
+from labeling.errors import LabelingError
 from labeling.forms import TrialForm
-from labeling.models import Pool, Qualification, Trial, User
-from labeling.views.reading import reading, remember_view
-from labeling.views.shared import LabelerRequest
-
-# Up to so many characters, the turns before the prompt are shown unfolded.
-SHORT_HISTORY = 1_200
+from labeling.models import Qualification, Trial
+from labeling.views.reading import reading, remember_view, turns_shown
+from labeling.views.shared import LabelerRequest, or_404
 
 
 @never_cache
@@ -28,7 +25,7 @@ SHORT_HISTORY = 1_200
 @require_GET
 def overview(request: LabelerRequest, pool_id: int) -> HttpResponse:
     """The steps into the pool, how far the labeler has come, and the one thing to do next."""
-    pool = _pool(pool_id)
+    pool = or_404(selectors.pool_of, pool_id)
     context = {
         "pool": pool,
         "progress": selectors.qualification_progress(request.user, pool),
@@ -44,7 +41,7 @@ def overview(request: LabelerRequest, pool_id: int) -> HttpResponse:
 @require_GET
 def next_item(request: LabelerRequest, pool_id: int) -> HttpResponse:
     """On to the item in hand, else to the next one. Asking again gives the same one."""
-    pool = _pool(pool_id)
+    pool = or_404(selectors.pool_of, pool_id)
     try:
         trial = services.next_trial(request.user, pool)
     except LabelingError as refusal:
@@ -58,7 +55,7 @@ def next_item(request: LabelerRequest, pool_id: int) -> HttpResponse:
 @login_required
 @require_POST
 def begin_test(request: LabelerRequest, pool_id: int) -> HttpResponse:
-    pool = _pool(pool_id)
+    pool = or_404(selectors.pool_of, pool_id)
     try:
         services.begin_test(request.user, pool)
     except LabelingError as refusal:
@@ -72,7 +69,7 @@ def begin_test(request: LabelerRequest, pool_id: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def trial(request: LabelerRequest, trial_id: uuid.UUID) -> HttpResponse:
     """One item to rank, as a plain form."""
-    found = _trial(request.user, trial_id)
+    found = or_404(selectors.trial_of, request.user, trial_id)
     task = selectors.trial_payload(found)
     if request.method == "POST":
         return _submit(request, found, TrialForm(task, request.POST), task)
@@ -86,18 +83,15 @@ def trial(request: LabelerRequest, trial_id: uuid.UUID) -> HttpResponse:
 @require_GET
 def feedback(request: LabelerRequest, trial_id: uuid.UUID) -> HttpResponse:
     """What an item of the training taught: both orders, and why."""
-    found = _trial(request.user, trial_id)
-    try:
-        learnt = selectors.feedback_on(found)
-    except NotFound as error:
-        raise Http404(error.message) from error
+    found = or_404(selectors.trial_of, request.user, trial_id)
+    learnt = or_404(selectors.feedback_on, found)
     pool = found.qualification.pool
     context = {
         "trial": found,
         "pool": pool,
         "feedback": learnt,
         "progress": selectors.qualification_progress(request.user, pool),
-        **_prompt(found.item.messages),
+        **turns_shown(found.item.messages),
         **reading(request, request.GET.get("view", "")),
     }
     return render(request, "labeling/feedback.html", context)
@@ -112,7 +106,7 @@ def _submit(
         submitted = services.submit_trial(request.user, found.pk, **form.answer())
     except LabelingError as refusal:
         messages.info(request, refusal.message)
-        return _onward(_trial(request.user, found.pk))
+        return _onward(or_404(selectors.trial_of, request.user, found.pk))
     return _onward(submitted)
 
 
@@ -143,29 +137,9 @@ def _page(
         "progress": selectors.qualification_progress(request.user, pool),
         "guidelines_of": pool.pk,
         "news": selectors.guideline_news(request.user, latest),
-        **_prompt(task["prompt"]["messages"]),
+        **turns_shown(task["prompt"]["messages"]),
         **reading(request, request.GET.get("view", "")),
     }
     response = render(request, "labeling/trial.html", context, status=status)
     remember_view(response, request.GET.get("view", ""))
     return response
-
-
-def _prompt(turns: list[dict[str, str]]) -> dict[str, Any]:
-    *earlier, prompt = turns
-    short = sum(len(turn["content"]) for turn in earlier) <= SHORT_HISTORY
-    return {"earlier": earlier, "earlier_open": short, "prompt": prompt}
-
-
-def _trial(labeler: User, trial_id: uuid.UUID) -> Trial:
-    try:
-        return selectors.trial_of(labeler, trial_id)
-    except NotFound as error:
-        raise Http404(error.message) from error
-
-
-def _pool(pool_id: int) -> Pool:
-    try:
-        return selectors.pool_of(pool_id)
-    except NotFound as error:
-        raise Http404(error.message) from error

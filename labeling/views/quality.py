@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from labeling import selectors, services
-from labeling.errors import NotFound
-from labeling.models import Pool
-from labeling.views.shared import LabelerRequest, check_reviewer
+from labeling.views.shared import LabelerRequest, check_reviewer, or_404
 
 
 @never_cache
@@ -36,7 +34,7 @@ def pools(request: LabelerRequest) -> HttpResponse:
 def pool(request: LabelerRequest, pool_id: int) -> HttpResponse:
     """The figures as a worker last computed them; a POST asks for new ones."""
     check_reviewer(request)
-    found = _pool(pool_id)
+    found = or_404(selectors.pool_of, pool_id)
     if request.method == "POST":
         services.request_quality(found)
         messages.info(request, _("A worker computes them anew; look again in a moment."))
@@ -50,10 +48,3 @@ def pool(request: LabelerRequest, pool_id: int) -> HttpResponse:
         "of_labeler": selectors.OF_LABELER,
     }
     return render(request, "labeling/quality.html", context)
-
-
-def _pool(pool_id: int) -> Pool:
-    try:
-        return selectors.pool_of(pool_id)
-    except NotFound as error:
-        raise Http404(error.message) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -17,16 +17,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, LeaseExpired, NotFound, NotQualified, WorkPaused
+from labeling.errors import LabelingError, LeaseExpired, NotQualified, WorkPaused
 from labeling.forms import FlagForm, RankingForm, SkipForm
-from labeling.models import Assignment, Pool, Ranking, User
-from labeling.rendering.document import Renderer
-from labeling.views.shared import LabelerRequest, turned_away
-
-VIEWS = ("text", "markdown", "raw")
-VIEW_COOKIE_SECONDS = 365 * 24 * 3600
-# Up to so many characters, the turns before the prompt are shown unfolded.
-SHORT_HISTORY = 1_200
+from labeling.models import Assignment, Ranking, User
+from labeling.views.reading import reading, remember_view, turns_shown
+from labeling.views.shared import LabelerRequest, or_404, turned_away
 
 SAVED = gettext_lazy("Ranking saved. Thank you.")
 SAVED_LATE = gettext_lazy(
@@ -42,7 +37,7 @@ FLAGGED = gettext_lazy("Flagged. Thank you: an admin will look at it. You can go
 @require_GET
 def rank(request: LabelerRequest, pool_id: int | None = None) -> HttpResponse:
     """On to the labeler's task in hand, else to a new one. Asking again gives the same task."""
-    pool = _pool(pool_id) if pool_id is not None else None
+    pool = or_404(selectors.pool_of, pool_id) if pool_id is not None else None
     try:
         assignment = services.lease_next(request.user, pool=pool)
     except (NotQualified, WorkPaused) as refusal:
@@ -58,7 +53,7 @@ def rank(request: LabelerRequest, pool_id: int | None = None) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def assignment(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
     """The ranking page, and the plain form's submission."""
-    leased = _assignment(request.user, assignment_id)
+    leased = or_404(selectors.assignment_of, request.user, assignment_id)
     task = selectors.task_payload(leased)
     if request.method == "POST":
         return _submit(request, leased, RankingForm(task, request.POST), task)
@@ -75,15 +70,19 @@ def assignment(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpRespons
 @require_GET
 def texts(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
     """The prompt and its answers in another view, for the page that shows them."""
-    task = selectors.task_payload(_assignment(request.user, assignment_id))
-    return render(request, "labeling/texts.html", {"task": task, **_reading(request)})
+    task = selectors.task_payload(or_404(selectors.assignment_of, request.user, assignment_id))
+    return render(
+        request,
+        "labeling/texts.html",
+        {"task": task, **reading(request, request.GET.get("view", ""))},
+    )
 
 
 @login_required
 @require_POST
 def flag(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
     """Flag the prompt from the plain form; what was ranked so far comes along and is kept."""
-    leased = _assignment(request.user, assignment_id)
+    leased = or_404(selectors.assignment_of, request.user, assignment_id)
     form = FlagForm(request.POST)
     if form.is_valid():
         services.flag_prompt(request.user, assignment_id, **form.answer())
@@ -99,7 +98,7 @@ def flag(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
 @login_required
 @require_POST
 def skip(request: LabelerRequest, assignment_id: uuid.UUID) -> HttpResponse:
-    leased = _assignment(request.user, assignment_id)
+    leased = or_404(selectors.assignment_of, request.user, assignment_id)
     form = SkipForm(request.POST)
     if form.is_valid():
         try:
@@ -173,15 +172,12 @@ def ranking_page(
     revising: Ranking | None = None,
 ) -> HttpResponse:
     """The page of one task: to be ranked, or ranked and to be changed."""
-    *earlier, prompt = task["prompt"]["messages"]
     context = {
         "task": task,
         "form": form,
         "skip_form": SkipForm(initial={"lease_token": task["lease_token"]}),
-        "earlier": earlier,
-        "earlier_open": sum(len(turn["content"]) for turn in earlier) <= SHORT_HISTORY,
-        "prompt": prompt,
-        **_reading(request),
+        **turns_shown(task["prompt"]["messages"]),
+        **reading(request, request.GET.get("view", "")),
         "flag_form": FlagForm(),
         "rankings_today": selectors.rankings_today(request.user),
         "next_url": reverse("labeling:rankings") if revising else _next_url(leased),
@@ -191,18 +187,9 @@ def ranking_page(
         "heartbeat_every": _heartbeat_seconds(leased),
     }
     response = render(request, "labeling/ranking.html", context, status=status)
-    # Without JavaScript the choice is remembered here. A look at the raw text is no choice.
-    if request.GET.get("view") in VIEWS[:2]:
-        response.set_cookie(
-            "view", request.GET["view"], max_age=VIEW_COOKIE_SECONDS, samesite="Lax"
-        )
+    # Without JavaScript the choice is remembered here.
+    remember_view(response, request.GET.get("view", ""))
     return response
-
-
-def _reading(request: HttpRequest) -> dict[str, Any]:
-    """How texts are shown: as asked for, else as this browser chose last."""
-    asked = request.GET.get("view", request.COOKIES.get("view"))
-    return {"view": asked if asked in VIEWS else VIEWS[0], "renderer": Renderer()}
 
 
 def _heartbeat_seconds(leased: Assignment) -> int:
@@ -212,17 +199,3 @@ def _heartbeat_seconds(leased: Assignment) -> int:
 
 def _next_url(leased: Assignment) -> str:
     return reverse("labeling:pool_rank", args=[leased.task.prompt.pool_id])
-
-
-def _assignment(labeler: User, assignment_id: uuid.UUID) -> Assignment:
-    try:
-        return selectors.assignment_of(labeler, assignment_id)
-    except NotFound as error:
-        raise Http404(error.message) from error
-
-
-def _pool(pool_id: int) -> Pool:
-    try:
-        return selectors.pool_of(pool_id)
-    except NotFound as error:
-        raise Http404(error.message) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -14,11 +14,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, NotFound
+from labeling.errors import LabelingError
 from labeling.forms import RankingForm
-from labeling.models import Ranking, User
+from labeling.models import Ranking
 from labeling.views.ranking import ranking_page
-from labeling.views.shared import LabelerRequest
+from labeling.views.shared import LabelerRequest, or_404
 
 CHANGED = gettext_lazy("Your ranking was changed.")
 
@@ -40,7 +40,7 @@ def own(request: LabelerRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def revise(request: LabelerRequest, ranking_id: int) -> HttpResponse:
     """The ranking page again, as it was handed in."""
-    ranking = _ranking(request.user, ranking_id)
+    ranking = or_404(selectors.ranking_of, request.user, ranking_id)
     task = selectors.ranking_payload(ranking)
     if request.method == "POST":
         return _revise(request, ranking, RankingForm(task, request.POST), task)
@@ -65,10 +65,3 @@ def _revise(
         return ranking_page(request, leased, form, task, status=409, **again)
     messages.success(request, CHANGED)
     return redirect("labeling:rankings")
-
-
-def _ranking(labeler: User, ranking_id: int) -> Ranking:
-    try:
-        return selectors.ranking_of(labeler, ranking_id)
-    except NotFound as error:
-        raise Http404(error.message) from error

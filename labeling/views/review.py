@@ -7,18 +7,18 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, NotFound
+from labeling.errors import LabelingError
 from labeling.models import USE_CASES, Proposal
 from labeling.views.conversation_fields import Conversation, kept_as_written
 from labeling.views.reading import reading
-from labeling.views.shared import LabelerRequest, check_reviewer
+from labeling.views.shared import LabelerRequest, check_reviewer, or_404
 from labeling.views.writing_forms import RejectForm
 
 MAX_SHOWN = 200
@@ -47,10 +47,7 @@ def proposals(request: LabelerRequest) -> HttpResponse:
 def proposal(request: LabelerRequest, proposal_id: uuid.UUID) -> HttpResponse:
     """One proposal, read as a conversation, with the reviewer's decision on it."""
     check_reviewer(request)
-    try:
-        found = selectors.proposal_of(proposal_id)
-    except NotFound as error:
-        raise Http404(error.message) from error
+    found = or_404(selectors.proposal_of, proposal_id)
     if request.method == "POST":
         return _decided(request, found)
     return _page(request, found, Conversation.of(found.messages, None))

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from labeling.errors import LabelingError
+from labeling.errors import LabelingError, NotFound
 from labeling.models import Pool, User
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
 
 
 class LabelerRequest(HttpRequest):
     """A request that passed ``login_required``."""
 
     user: User
+
+
+def or_404(read: Callable[P, Found], *arguments: P.args, **options: P.kwargs) -> Found:
+    """What a selector reads; what it does not find is a page that is not there."""
+    try:
+        return read(*arguments, **options)
+    except NotFound as error:
+        raise Http404(error.message) from error
 
 
 def turned_away(request: HttpRequest, pool: Pool | None, refusal: LabelingError) -> HttpResponse:

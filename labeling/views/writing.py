@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -15,10 +15,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from labeling import selectors, services
-from labeling.errors import LabelingError, NotFound, NotQualified, WorkPaused
-from labeling.models import Pool, User, Writing
+from labeling.errors import LabelingError, NotQualified, WorkPaused
+from labeling.models import Pool, Writing
 from labeling.views.reading import reading, remember_view
-from labeling.views.shared import LabelerRequest, turned_away
+from labeling.views.shared import LabelerRequest, or_404, turned_away
 from labeling.views.writing_forms import DemonstrationForm, WritingSkipForm
 
 
@@ -27,10 +27,7 @@ from labeling.views.writing_forms import DemonstrationForm, WritingSkipForm
 @require_GET
 def write(request: LabelerRequest, pool_id: int | None = None) -> HttpResponse:
     """On to the prompt in hand, else to the next one. Asking again gives the same prompt."""
-    try:
-        pool = selectors.pool_of(pool_id) if pool_id is not None else None
-    except NotFound as error:
-        raise Http404(error.message) from error
+    pool = or_404(selectors.pool_of, pool_id) if pool_id is not None else None
     try:
         writing = services.next_writing(request.user, pool=pool)
     except (NotQualified, WorkPaused) as refusal:
@@ -49,7 +46,7 @@ def write(request: LabelerRequest, pool_id: int | None = None) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def writing(request: LabelerRequest, handle: uuid.UUID) -> HttpResponse:
     """The page that a demonstration is written on; later, for a while, the one it is changed on."""
-    held = _writing(request.user, handle)
+    held = or_404(selectors.writing_of, request.user, handle)
     if held.state == Writing.State.OPEN:
         revising, text = False, held.draft
     else:
@@ -66,7 +63,7 @@ def writing(request: LabelerRequest, handle: uuid.UUID) -> HttpResponse:
 @login_required
 @require_POST
 def skip(request: LabelerRequest, handle: uuid.UUID) -> HttpResponse:
-    held = _writing(request.user, handle)
+    held = or_404(selectors.writing_of, request.user, handle)
     form = WritingSkipForm(request.POST)
     if not form.is_valid():
         messages.warning(request, _("Please choose why you skip it."))
@@ -148,10 +145,3 @@ def _saved(revising: bool) -> str:
 
 def _next_url(pool: Pool) -> str:
     return reverse("labeling:pool_write", args=[pool.pk])
-
-
-def _writing(labeler: User, handle: uuid.UUID) -> Writing:
-    try:
-        return selectors.writing_of(labeler, handle)
-    except NotFound as error:
-        raise Http404(error.message) from error
