@@ -2,15 +2,20 @@
 
 Writes a page (Markdown) and its figures (SVG) to ``--out`` and prints the page. ``--keep`` holds
 samples, rankings and models: an experiment that was stopped goes on there, and others that need the
-same use it. ``--small`` only shows that it works.
+same use it. ``--at-once`` runs seeds side by side, each on its share of the cores: models as small
+as these do not keep two cores busy. ``--small`` only shows that it works.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.experiments import plots
@@ -30,21 +35,52 @@ MODULES = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments", description=__doc__)
     parser.add_argument("name", choices=MODULES)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many: 1, 2, …")
+    parser.add_argument("--seed", type=int, help="this one alone")
+    parser.add_argument("--at-once", type=int, default=1, help="so many seeds side by side")
     parser.add_argument("--small", action="store_true", help="only to see that it works")
     parser.add_argument("--out", type=Path, default=Path("docs/experiments"))
     parser.add_argument("--keep", type=Path, help="folder of samples and models, to go on from")
     chosen = parser.parse_args()
-    if chosen.seeds < 1:
-        parser.error(f"--seeds {chosen.seeds}: at least one is needed")
+    for name in ("seeds", "at_once"):
+        if getattr(chosen, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
+    which = f"--seeds {chosen.seeds}" if chosen.seed is None else f"--seed {chosen.seed}"
+    small = " --small" if chosen.small else ""
     experiment = importlib.import_module(f"benchmarks.experiments.{MODULES[chosen.name]}")
     with tempfile.TemporaryDirectory() as scratch:
         keep = (chosen.keep or Path(scratch)).resolve()
-        page = experiment.run(Options(chosen.seeds, chosen.small, keep))
-    small = " --small" if chosen.small else ""
-    command = f"python -m benchmarks.experiments {chosen.name} --seeds {chosen.seeds}{small}"
+        if chosen.at_once > 1 and len(seeds) > 1:
+            arguments = [chosen.name, *small.split(), "--keep", str(keep)]
+            side_by_side(arguments, seeds, chosen.at_once)
+        page = experiment.run(Options(seeds, chosen.small, keep))
+    command = f"python -m benchmarks.experiments {chosen.name} {which}{small}"
     print(write(page, chosen.name, command, chosen.out))
     return 0
+
+
+def side_by_side(arguments: Sequence[str], seeds: Sequence[int], at_once: int) -> None:
+    """Each seed in a process of its own; what they leave in the kept folder makes the page.
+
+    Raises:
+        SystemExit: one of them failed; the others ran to their end.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "PODIUM_TORCH_THREADS": threads}
+
+    def run(seed: int) -> bool:
+        with tempfile.TemporaryDirectory() as page:
+            command = [sys.executable, "-m", "benchmarks.experiments", *arguments]
+            command += ["--seed", str(seed), "--out", page]
+            ended = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL)
+        return ended.returncode == 0
+
+    with ThreadPoolExecutor(at_once) as pool:
+        ran = list(pool.map(run, seeds))
+    failed = [str(seed) for seed, well in zip(seeds, ran, strict=True) if not well]
+    if failed:
+        raise SystemExit(f"seed {', '.join(failed)} failed, as told above")
 
 
 def write(page: Page, name: str, command: str, out: Path) -> str:

@@ -82,8 +82,8 @@ def _by_way(seeds: Sequence[Mapping[str, Curve]]) -> dict[str, list[Curve]]:
 
 def _intro(options: Options, chosen: Grid) -> str:
     return (
-        f"{options.seeds} seeds, {chosen.drawn} held-out prompts each, {chosen.draws} answers of "
-        f"the starter SFT model to each at temperature 1, {chosen.members} members. Members see "
+        f"{len(options.seeds)} seeds, {chosen.drawn} held-out prompts each, {chosen.draws} answers "
+        f"of the starter SFT model to each at temperature 1, {chosen.members} members. Members see "
         "the same rankings: an ensemble costs no more labels than one. Single is their average. "
         "Gold is in standard deviations under the SFT model. ± is half the 95 % interval over "
         "seeds (Student's t), brackets are 95 % intervals by drawing the prompts of all seeds anew."

@@ -41,12 +41,12 @@ GOOD_ANSWERS = 64
 class Options:
     """How an experiment is run. ``small``: only to see that it works, in less than a minute."""
 
-    seeds: int
+    seeds: Sequence[int]
     small: bool
     keep: Path
 
     def worlds(self) -> list[World]:
-        return [World(seed, self.keep / f"seed-{seed}") for seed in range(1, self.seeds + 1)]
+        return [World(seed, self.keep / f"seed-{seed}") for seed in self.seeds]
 
 
 @dataclass(frozen=True)

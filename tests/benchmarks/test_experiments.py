@@ -3,10 +3,11 @@
 import re
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from benchmarks.experiments.__main__ import MODULES, main
+from benchmarks.experiments.__main__ import MODULES, main, side_by_side
 
 MAX_BYTES = 60_000
 
@@ -44,4 +45,21 @@ def test_an_experiment_needs_a_seed(
     monkeypatch.setattr(sys, "argv", ["experiments", "methods", "--seeds", "0"])
     with pytest.raises(SystemExit):
         main()
-    assert "at least one is needed" in capsys.readouterr().err
+    assert "--seeds must be at least 1" in capsys.readouterr().err
+
+
+def test_seeds_side_by_side_are_each_run_and_a_failed_one_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    asked: list[tuple[str, str]] = []
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> CompletedProcess[bytes]:
+        seed = command[command.index("--seed") + 1]
+        asked.append((seed, env["OMP_NUM_THREADS"]))
+        return CompletedProcess(command, 1 if seed == "2" else 0)
+
+    monkeypatch.setattr("subprocess.run", run)
+    with pytest.raises(SystemExit, match="seed 2 failed"):
+        side_by_side(["methods"], [1, 2, 3], 2)
+    assert sorted(asked) == [("1", "2"), ("2", "2"), ("3", "2")]
