@@ -85,6 +85,33 @@ def test_training_lowers_the_loss() -> None:
     assert starter.loss_of(model, batch).item() < before - 0.5
 
 
+def test_every_weight_is_moved_by_one_optimizer() -> None:
+    tokenizer = starter.build_tokenizer(1, TINY, count=300)
+    model = starter.new_model(tokenizer, TINY)
+    moved = [
+        id(parameter)
+        for optimizer in starter.optimizers_of(model, starter.STAGES[0])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    assert sorted(moved) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_attention_is_computed_in_float32_and_comes_out_as_it_went_in() -> None:
+    tokenizer = starter.build_tokenizer(1, TINY, count=300)
+    model = starter.new_model(tokenizer, TINY).eval()
+    ids = torch.arange(12).view(1, 12)
+    own = model(input_ids=ids).logits
+    model.set_attn_implementation("sdpa")
+    assert torch.equal(own, model(input_ids=ids).logits)
+    states = [torch.randn(1, heads, 5, 8, dtype=torch.bfloat16) for heads in (2, 1, 1)]
+    layer = model.model.layers[0].self_attn
+    mixed, _ = starter.attention_in_float32(layer, *states, None, is_causal=True)
+    wide, _ = starter.attention_in_float32(layer, *(s.float() for s in states), None)
+    assert mixed.dtype == torch.bfloat16
+    assert torch.equal(mixed, wide.bfloat16())
+
+
 def test_the_same_seed_gives_the_same_corpus_and_tokenizer() -> None:
     first, again, other = (list(islice(starter.documents(seed, 0.5), 40)) for seed in (1, 1, 2))
     assert first == again
