@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.rlhf.conftest import demonstrations, events_of, metrics_of, said
+from tests.rlhf.conftest import TEMPLATE, demonstrations, events_of, metrics_of, said
+from tests.rlhf.test_other_reward_models import reward_model
 from training.rlhf import judge, sft, trainers
 from training.rlhf.demonstrations import Example
 from training.rlhf.errors import Interrupted, TrainingError
@@ -122,7 +123,29 @@ def test_of_many_prompts_some_are_asked(make_job: Any, monkeypatch: pytest.Monke
     job = make_job("sft", {"demonstrations": ROWS}, params)
     sft.run(job)
     [told] = [event for event in events_of(job, "data") if event["part"] == "reward"]
-    assert told == {"part": "reward", "prompts": 2, "prompts_too_long": 0, "prompts_left_out": 4}
+    assert told == {
+        "part": "reward",
+        "prompts": 2,
+        "prompts_too_long": 0,
+        "prompts_refused_by_reward_model": 0,
+        "prompts_left_out": 4,
+    }
+
+
+def test_prompts_that_the_reward_model_cannot_read_are_not_asked(
+    make_job: Any, tmp_path: Path
+) -> None:
+    """One that knows no system role: found out at the start, not at the end of the first epoch."""
+    rewards = reward_model(tmp_path, TEMPLATE.replace("'tool'", "'system'"))
+    system = [{"role": "system", "content": "s"}]
+    rows = [row | {"messages": system * (n % 2) + row["messages"]} for n, row in enumerate(ROWS)]
+    params = OVERFIT | {"epochs": 2, "choose_by": "reward"}
+    job = make_job("sft", {"demonstrations": rows}, params, reward_model=rewards)
+    sft.run(job)
+    [told] = [event for event in events_of(job, "data") if event["part"] == "reward"]
+    assert told["prompts_refused_by_reward_model"] > 0
+    assert told["prompts"] > 0
+    assert "reward_mean" in metrics_of(job)
 
 
 def cut_at(job: Any, monkeypatch: pytest.MonkeyPatch, at: tuple[str, int]) -> None:

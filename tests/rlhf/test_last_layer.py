@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MixtralConfig
 
 from tests.rlhf.conftest import tiny_config
-from tests.rlhf.test_prefix import DECODERS
+from tests.rlhf.test_prefix import DECODERS, GQA
 from training.rlhf import last_layer
 
 IDS = torch.tensor([[5, 9, 3, 7, 8, 4], [6, 2, 9, 9, 1, 3]])
@@ -59,6 +59,17 @@ def test_the_last_layer_sees_only_what_is_read(name: str) -> None:
     rows.clear()
     body(input_ids=IDS, use_cache=False)
     assert rows == [IDS.numel()] * 2  # the hooks are gone
+
+
+def test_a_mixture_of_experts_computes_all_of_its_mlp() -> None:
+    """Its router takes texts, not tokens."""
+    sizes = {"num_local_experts": 2, "num_experts_per_tok": 1, "pad_token_id": 0}
+    config = MixtralConfig(**GQA | sizes | {"sliding_window": None})
+    torch.manual_seed(0)
+    body = AutoModelForCausalLM.from_config(config).eval().base_model
+    whole, _ = states_and_gradients(body, None)
+    some, _ = states_and_gradients(body, READ)
+    torch.testing.assert_close(some, whole)
 
 
 def test_nothing_read_is_nothing_computed_but_keys_and_values() -> None:

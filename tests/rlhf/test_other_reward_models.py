@@ -23,6 +23,7 @@ from training.rlhf import grpo, ppo, rejection, rloo
 from training.rlhf.errors import TrainingError
 from training.rlhf.models import load_policy, load_renderer
 from training.rlhf.rendering import Rendered
+from training.rlhf.sample import fit_prompts
 from training.rlhf.scoring import Scorer
 
 RUN = {"ppo": ppo.run, "rloo": rloo.run, "grpo": grpo.run, "rejection": rejection.run}
@@ -67,6 +68,21 @@ def test_prompts_that_it_cannot_read_are_dropped_at_the_start(
         )
     ]
     assert "reward_mean" in metrics_of(job)
+
+
+def test_a_prompt_that_leaves_its_answer_no_room_is_dropped_at_the_start(
+    make_job: Any, policy_folder: str, tmp_path: Path
+) -> None:
+    """And not found out by the first answer that is long."""
+    renderer = load_renderer(policy_folder)
+    scorer = Scorer.load(reward_model(tmp_path, NO_SYSTEM, context=24))
+    rows = [{"prompt": f"p{n}", "messages": said("x" * n)} for n in (2, 20, 7)]
+    used = len(scorer.renderer.prompt_ids(said("")))
+    job = make_job("ppo", {"prompts": rows}, PARAMS["ppo"])
+    kept = fit_prompts(job, renderer, 128, [(row, ()) for row in rows], 24 - used - 7, scorer)
+    assert [prompt.id for prompt in kept] == ["p2", "p7"]
+    [told] = events_of(job, "data")
+    assert told == {"prompts_dropped": 1, "reason": "too_long_for_reward_model", "prompts": ["p20"]}
 
 
 @pytest.mark.parametrize("kind", RUN)

@@ -137,9 +137,17 @@ def test_recomputed_activations_allow_no_cache() -> None:
 
 def test_nothing_is_shared_where_it_saves_little() -> None:
     long = [([3, 4], [[5] * 30, [6] * 30])]
-    assert prefix.saving(long) == pytest.approx(1 / 64)
     assert "prefix_ids" not in prefix.lay_out_groups(long, 0, share=True)
-    assert prefix.saving(GROUPS) == pytest.approx((2 * 7 + 1 * 2) / (3 * 8 + 6 + 2 * 3 + 6))
+    assert "prefix_ids" in prefix.lay_out_groups(GROUPS, 0, share=True)
+
+
+def test_padding_counts_in_what_sharing_saves() -> None:
+    """One long prompt pads all texts of its batch, though of the tokens it is a small part."""
+    groups = [([3] * n, [[5] * 300] * 4) for n in (600, *[15] * 15)]
+    shared, whole = (prefix.encoded_tokens(groups, share=share) for share in (True, False))
+    assert whole == 64 * 900
+    assert shared == 64 * 301 + 16 * 599
+    assert "prefix_ids" in prefix.lay_out_groups(groups, 0, share=True)
 
 
 def test_the_masks_name_the_completion_tokens() -> None:

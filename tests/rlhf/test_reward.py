@@ -205,6 +205,12 @@ def test_what_may_be_left_out_of_a_row_may_be(make_job: Any, renderer: Any) -> N
     assert found.pairs == [(0, 1)]
 
 
+def test_a_prompt_is_held_out_though_each_was_ranked_often() -> None:
+    rows = [{"author": "", "messages": said(f"q{n % 4}"), "n": n} for n in range(12)]
+    kept, held_out = split(rows, 0.1, seed=1)
+    assert (len(kept), len(held_out)) == (9, 3)
+
+
 def test_the_split_keeps_conversations_and_authors_together() -> None:
     rows = [
         {"author": f"a{n % 8}", "messages": said(f"{n // 2}"), "prompt": f"p{n}"} for n in range(64)

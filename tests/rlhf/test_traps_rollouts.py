@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as tokenizer_models
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from tests.rlhf.conftest import SPECIAL, TEMPLATE, byte_tokenizer, prompts, said
+from tests.rlhf.conftest import SPECIAL, TEMPLATE, byte_tokenizer, prompts, said, tiny_config
 from tests.rlhf.toys import (
     ASSISTANT,
     CHAIN,
@@ -46,6 +46,7 @@ from training.rlhf.generate import Request, Sampling, generate
 from training.rlhf.losses import (
     logprobs_of,
 )
+from training.rlhf.models import load_renderer
 from training.rlhf.rendering import Rendered, Renderer
 from training.rlhf.roles import Models
 from training.rlhf.rollouts import collect, logprobs_and_entropy
@@ -161,6 +162,27 @@ def test_trap_04_the_tokenizer_says_what_ends(models_of: MakeModels) -> None:
     free, fined, text = returns_without_penalty_and_with(models, prompt(limit=2))
     assert text.completion_ids == [A, END]
     assert (free - fined).tolist() == [5.0] * 2
+
+
+def test_trap_04_a_turn_ends_as_the_models_own_template_closes_it(tmp_path: Path) -> None:
+    """As Gemma's does: by a token that its tokenizer does not name, and its generation does."""
+    template = TEMPLATE.replace("<end>", "<system>\n")
+    folder = str(tmp_path)
+    tiny_config().save_pretrained(folder)
+    byte_tokenizer(template=template).save_pretrained(folder)
+    assert load_renderer(folder).end_id == END
+    GenerationConfig(eos_token_id=[END, 5]).save_pretrained(folder)
+    renderer = load_renderer(folder)
+    assert renderer.end_id == 5
+    renderer.tokenizer.save_pretrained(folder)
+    Path(folder, "generation_config.json").unlink()
+    assert load_renderer(folder).end_id == 5  # as every artifact has it
+
+
+@pytest.mark.parametrize("template", [None, TEMPLATE, "{{ raise_exception('no') }}"])
+def test_trap_04_other_ends_leave_the_tokenizers_own(template: str | None) -> None:
+    renderer = Renderer(byte_tokenizer(template=template), ends=[5, END])
+    assert renderer.end_id == END
 
 
 def test_trap_04_without_a_value_model_too() -> None:

@@ -16,7 +16,7 @@ from training.rlhf.demonstrations import Example
 from training.rlhf.errors import TrainingError
 from training.rlhf.generate import Request, Sampling, completion_seed, generate
 from training.rlhf.job import Job
-from training.rlhf.models import context_length, tokens_per_pass
+from training.rlhf.models import tokens_per_pass
 from training.rlhf.rendering import Rendered, Renderer
 from training.rlhf.scoring import Scorer
 
@@ -27,10 +27,11 @@ MOST_PROMPTS = 64
 class Judge:
     """Called with a model, gives the mean score of its answers.
 
-    Of many prompts ``MOST_PROMPTS`` are drawn, told in an event.
+    Of many prompts ``MOST_PROMPTS`` are drawn, told in an event, with how many could not be asked.
+    ``limit``: the longest answer; ``context``: the longest text.
 
     Raises:
-        TrainingError: no prompt leaves room for an answer.
+        TrainingError: no prompt leaves room for an answer that the scorer can read.
     """
 
     def __init__(
@@ -46,17 +47,25 @@ class Judge:
         self._scorer = scorer
         self._renderer = renderer
         self._how = Sampling(1.0, 1.0, renderer.end_id, renderer.pad_id)
-        context = min(context, context_length(scorer.model))
         prompts = {tuple(e.text.prompt_ids): e for e in examples}
-        fitting = [e for ids, e in prompts.items() if len(ids) < context]
+        room = {ids: min(limit, context - len(ids)) for ids in prompts if len(ids) < context}
+        fitting = [
+            prompts[ids]
+            for ids, most in room.items()
+            if not scorer.refusal(prompts[ids].messages, renderer, most)
+        ]
         if not fitting:
-            raise TrainingError(f"no held-out prompt leaves room for an answer in {context} tokens")
+            raise TrainingError(
+                f"no held-out prompt leaves room for an answer in {context} tokens"
+                + (" that the reward model can read" if room else "")
+            )
         chosen = random.Random(job.spec.seed).sample(fitting, min(MOST_PROMPTS, len(fitting)))
         job.events.write(
             "data",
             part="reward",
             prompts=len(chosen),
-            prompts_too_long=len(prompts) - len(fitting),
+            prompts_too_long=len(prompts) - len(room),
+            prompts_refused_by_reward_model=len(room) - len(fitting),
             prompts_left_out=len(fitting) - len(chosen),
         )
         self._conversations = [example.messages for example in chosen]
@@ -64,7 +73,7 @@ class Judge:
             Request(
                 example.text.prompt_ids,
                 [completion_seed(job.spec.seed, f"held-out {number}", 0)],
-                min(limit, context - len(example.text.prompt_ids)),
+                room[tuple(example.text.prompt_ids)],
             )
             for number, example in enumerate(chosen)
         ]

@@ -138,13 +138,9 @@ def sum_over_ranks(parameters: Iterable[nn.Parameter]) -> None:
     """Each rank has the gradient of its rows alone before, and that of all rows after."""
     if distributed.world_size() == 1:
         return
-    listed = list(parameters)
-    flat = torch.cat(
-        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in listed]
-    )
-    parts = distributed.total(flat).split([p.numel() for p in listed])
-    for parameter, part in zip(listed, parts, strict=True):
-        parameter.grad = part.view_as(parameter)
+    for parameter in parameters:  # one at a time: all at once would be another copy of the model
+        own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = distributed.total(own)
 
 
 def check_ranks_agree(learner: Learner) -> None:

@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
 )
 
 from training.rlhf import prefix, score_heads
@@ -75,7 +76,8 @@ def autocast() -> torch.autocast:
 def load_renderer(name: str) -> Renderer:
     """Raises TrainingError when the tokenizer has tokens that the model has no embedding for."""
     config = _read(AutoConfig, name, "config.json")
-    renderer = Renderer(_read(AutoTokenizer, name, "tokenizer"))
+    tokenizer = _read(AutoTokenizer, name, "tokenizer")
+    renderer = Renderer(tokenizer, ends=_declared_ends(name))
     room = config.get_text_config().vocab_size
     highest = max(renderer.tokenizer.get_vocab().values())
     if highest >= room:
@@ -84,6 +86,15 @@ def load_renderer(name: str) -> Renderer:
             "enlarge it (model.resize_token_embeddings) or leave out the added tokens"
         )
     return renderer
+
+
+def _declared_ends(name: str) -> list[int]:
+    """The token ids at which the model's own generation configuration stops; none without one."""
+    try:
+        ends = GenerationConfig.from_pretrained(_found(name)).eos_token_id
+    except OSError:
+        return []
+    return [ends] if isinstance(ends, int) else list(ends or [])
 
 
 def load_policy(name: str, *, frozen: bool = False) -> Any:

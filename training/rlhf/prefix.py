@@ -86,29 +86,28 @@ def encoded_tokens(
     groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], *, share: bool
 ) -> int:
     """Tokens that ``encode`` computes for these groups laid out, padding included."""
-    kept = _kept(groups, share)
-    own = [
-        len(prompt) - kept[number] + len(completion)
-        for number, (prompt, completions) in enumerate(groups)
-        for completion in completions
-    ]
-    return len(own) * max(own, default=0) + len(groups) * max(kept, default=0)
+    return _padded(groups, _kept(groups, share))
 
 
 def _kept(
     groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], share: bool
 ) -> list[int]:
     """How many tokens of each prompt are encoded once."""
-    if share and saving(groups) >= LEAST_SAVING:
-        return [max(0, len(prompt) - 1) for prompt, _ in groups]
-    return [0] * len(groups)
+    whole, shared = [0] * len(groups), [max(0, len(prompt) - 1) for prompt, _ in groups]
+    most = (1 - LEAST_SAVING) * _padded(groups, whole)
+    return shared if share and _padded(groups, shared) <= most else whole
 
 
-def saving(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> float:
-    """The share of token encodings that a shared prompt saves."""
-    texts = sum(len(p) + len(c) for p, completions in groups for c in completions)
-    saved = sum((len(cs) - 1) * max(0, len(p) - 1) for p, cs in groups)
-    return saved / max(1, texts)
+def _padded(
+    groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], kept: Sequence[int]
+) -> int:
+    """Tokens of both passes, padding included, when so many of each prompt are encoded once."""
+    own = [
+        len(prompt) - kept[number] + len(completion)
+        for number, (prompt, completions) in enumerate(groups)
+        for completion in completions
+    ]
+    return len(own) * max(own, default=0) + len(groups) * max(kept, default=0)
 
 
 def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None = None) -> Tensor:

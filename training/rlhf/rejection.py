@@ -68,7 +68,7 @@ def run(job: Job) -> None:
     write_completions(job, engine, renderer, prompts, params, path)
     answers = fresh_answers(renderer, prompts, read_completions(path))
     if params.past_completions:
-        answers += past_answers(job, renderer, prompts, answers, context)
+        answers += past_answers(job, scorer, renderer, prompts, answers, context)
     candidates = grouped(prompts, answers, _scores(job, scorer, renderer, prompts, answers))
     winners = [best(group) for group in candidates]
     rewards = _rewards(candidates, winners)
@@ -107,6 +107,7 @@ def fresh_answers(
 
 def past_answers(
     job: Job,
+    scorer: Scorer,
     renderer: Renderer,
     prompts: Sequence[Prompt],
     fresh: Sequence[Answer],
@@ -130,10 +131,12 @@ def past_answers(
         elif row["prompt"] not in messages:
             dropped["other_prompt"] += 1
         else:
-            answer = _answer(renderer, messages[row["prompt"]], row, past=True)
-            reason = _unusable(renderer, answer, known, context)
-            if reason:
-                dropped[reason] += 1
+            conversation = messages[row["prompt"]]
+            answer = _answer(renderer, conversation, row, past=True)
+            if len(answer.text) > context or not scorer.reads(conversation, answer.text, renderer):
+                dropped["too_long"] += 1
+            elif _identity(renderer, answer) in known:
+                dropped["repeated"] += 1
             else:
                 known.add(_identity(renderer, answer))
                 kept.append(answer)
@@ -195,14 +198,6 @@ def _answer(
 ) -> Answer:
     text = renderer.render(messages, row)
     return Answer(row["prompt"], text, row["finish_reason"] != CUT_OFF, past)
-
-
-def _unusable(
-    renderer: Renderer, answer: Answer, known: set[tuple[str, str, bool]], context: int
-) -> str | None:
-    if len(answer.text) > context:
-        return "too_long"
-    return "repeated" if _identity(renderer, answer) in known else None
 
 
 def _identity(renderer: Renderer, answer: Answer) -> tuple[str, str, bool]:

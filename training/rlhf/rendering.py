@@ -50,14 +50,22 @@ class Renderer:
     The tokenizer of an encoder has a separator for its end token, and a classification token that
     opens a text where others have a beginning-of-sequence token.
 
+    ``ends``: token ids at which the model stops. Some models close a turn by another of them than
+    their tokenizer's end token (Gemma: ``<end_of_turn>``, not ``<eos>``) and never write the
+    latter. The token that closes an assistant's turn in the chat template is then made the
+    tokenizer's own, hence that of every artifact.
+
     Raises:
         TrainingError: the tokenizer has neither an end-of-sequence token nor a separator, so no
             completion could ever end.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        ends = (tokenizer.eos_token_id, tokenizer.sep_token_id)
-        end_id = next((token for token in ends if token is not None), None)
+    def __init__(self, tokenizer: Any, ends: Sequence[int] = ()) -> None:
+        closing = _closing(tokenizer, ends)
+        if closing is not None:
+            tokenizer.eos_token = closing
+        known = (tokenizer.eos_token_id, tokenizer.sep_token_id)
+        end_id = next((token for token in known if token is not None), None)
         if end_id is None:
             raise TrainingError(
                 "the tokenizer has no end-of-sequence token and no separator: set eos_token (or "
@@ -137,3 +145,18 @@ class Renderer:
     def _spells(self, token_ids: Sequence[int], text: str) -> bool:
         in_vocabulary = all(0 <= token < len(self.tokenizer) for token in token_ids)
         return in_vocabulary and self.text(token_ids) == text
+
+
+def _closing(tokenizer: Any, ends: Sequence[int]) -> str | None:
+    """The token of ``ends`` that the chat template puts after what an assistant said, if one."""
+    if not ends or not tokenizer.chat_template:
+        return None
+    said = "(said)"
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception:  # noqa: BLE001 - a template raises whatever its author chose
+        return None
+    after = text.rpartition(said)[2].lstrip()
+    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ends)) if token]
+    return next((token for token in tokens if after.startswith(token)), None)

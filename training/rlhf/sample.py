@@ -102,7 +102,6 @@ def fit_prompts(
     Raises:
         TrainingError: none is left.
     """
-    anew = scorer if scorer and not scorer.renderer.same_vocabulary(renderer) else None
     prompts: list[Prompt] = []
     dropped: dict[str, list[str]] = defaultdict(list)
     for row, indexes in wanted:
@@ -115,7 +114,7 @@ def fit_prompts(
         elif limit < 1:
             reason = "prompt_too_long"
         else:
-            reason = anew.refusal(messages) if anew else None
+            reason = scorer.refusal(messages, renderer, limit) if scorer else None
         if reason:
             dropped[reason].append(row["prompt"])
         else:

@@ -109,13 +109,23 @@ class Scorer:
         readers = [*models, self.model] if self.renderer.same_vocabulary(renderer) else models
         return min(map(context_length, readers))
 
-    def refusal(self, messages: Messages) -> str | None:
-        """Why a prompt cannot be rendered anew for the reward model, None if it can."""
+    def refusal(self, messages: Messages, renderer: Renderer, limit: int) -> str | None:
+        """Why answers of ``limit`` tokens of ``renderer`` to a prompt could not be read; or None.
+
+        One of the same vocabulary reads what it has ``room`` for. Another one counts the same text
+        in other tokens, about as many.
+        """
+        if self.renderer.same_vocabulary(renderer):
+            return None
         if not self.renderer.accepts(messages):
             return "refused_by_template_of_reward_model"
-        if len(self.renderer.prompt_ids(messages)) >= context_length(self.model):
+        if len(self.renderer.prompt_ids(messages)) + limit > context_length(self.model):
             return "too_long_for_reward_model"
         return None
+
+    def reads(self, messages: Messages, text: Rendered, renderer: Renderer) -> bool:
+        """Whether the reward model's context holds a text of ``renderer``'s vocabulary."""
+        return len(self._own(messages, text, renderer)) <= context_length(self.model)
 
     def score_completions(
         self, conversations: Sequence[Messages], texts: Sequence[Rendered], renderer: Renderer
@@ -129,11 +139,10 @@ class Scorer:
         Raises:
             TrainingError: a text is too long for the reward model.
         """
-        if not self.renderer.same_vocabulary(renderer):
-            texts = [
-                self._anew(messages, text, renderer)
-                for messages, text in zip(conversations, texts, strict=True)
-            ]
+        texts = [
+            self._own(messages, text, renderer)
+            for messages, text in zip(conversations, texts, strict=True)
+        ]
         longest, room = max(texts, key=len, default=None), context_length(self.model)
         if longest is not None and len(longest) > room:
             raise TrainingError(
@@ -143,7 +152,10 @@ class Scorer:
             )
         return self.score(texts)
 
-    def _anew(self, messages: Messages, text: Rendered, renderer: Renderer) -> Rendered:
+    def _own(self, messages: Messages, text: Rendered, renderer: Renderer) -> Rendered:
+        """A text of ``renderer``'s vocabulary in the reward model's."""
+        if self.renderer.same_vocabulary(renderer):
+            return text
         ids = text.completion_ids
         ended = ids[-1:] == [renderer.end_id]
         completion = {

@@ -194,14 +194,15 @@ def _judge(
 ) -> Judge | None:
     if not job.spec.reward_model:
         return None
+    scorer = Scorer.load(job.spec.reward_model)
     return Judge(
         job,
-        Scorer.load(job.spec.reward_model),
+        scorer,
         renderer,
         [example for one in held_out for example in one.examples],
         # An answer longer than all that were shown has not been learnt to end.
         limit=max(len(text.completion_ids) for text in training),
-        context=context_length(model),
+        context=scorer.room(renderer, model),
     )
 
 

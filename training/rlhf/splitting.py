@@ -49,6 +49,8 @@ def _held_out(rows: Sequence[Row], key: Any, share: float, seed: int) -> set[str
         if taken < target and fits:
             chosen.add(group)
             taken += sizes[group]
+    if not chosen and key is conversation:  # each was asked too often to be a small share
+        chosen = {min(sizes, key=lambda name: (sizes[name], _shuffled(seed, name)))}
     return chosen
 
 
