@@ -22,7 +22,7 @@ from benchmarks.experiments.policies import Loop
 from benchmarks.experiments.statistics import over_seeds
 from benchmarks.experiments.world import Options, Page
 
-COEFFICIENTS = (0.0, 0.02, 0.05, 0.2)
+COEFFICIENTS = (0.0, 0.05, 0.2)
 
 Traces = Mapping[float, Sequence[Sequence[Moment]]]
 

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,10 +20,10 @@ from matplotlib.figure import Figure
 from benchmarks.experiments import methods
 from benchmarks.experiments.plots import Line, Panel, lines
 from benchmarks.experiments.policies import Examiner, Loop
-from benchmarks.experiments.reward_models import TRAINING
+from benchmarks.experiments.reward_models import COMPLETIONS, NOISE, TRAINING
 from benchmarks.experiments.statistics import over_seeds
 from benchmarks.experiments.world import MAX_NEW_TOKENS, Options, Page
-from benchmarks.jobs import model_of, new_job
+from benchmarks.jobs import new_job
 from training.jobs.events import EventWriter
 from training.jobs.folder import JobFolder, write_json
 from training.jobs.params import PpoParams
@@ -44,9 +45,9 @@ class Size:
     methods: methods.Size = FULL
     weak: int = 60
     weak_ranked: int = 4
-    steps: int = 60
-    every: int = 6
-    held_out: int = 160
+    steps: int = 48
+    every: int = 8
+    held_out: int = 128
 
 
 SMALL = Size(methods.SMALL, weak=8, steps=2, every=1, held_out=8)
@@ -76,15 +77,13 @@ class Moment:
     length: float
 
 
-def weak_reward_model(loop: Loop, size: Size) -> JobFolder:
+def weak_reward_model(loop: Loop, size: Size) -> Path:
     """Few rankings of few answers by a labeler who often errs."""
     comparisons = loop.rankings(loop.world.training(size.weak), size.weak_ranked, WEAK_NOISE)
     return loop.reward_model("reward-weak", comparisons, **TRAINING, validation_share=0.0)
 
 
-def trace(
-    loop: Loop, size: Size, name: str, reward_model: JobFolder, kl_coef: float
-) -> list[Moment]:
+def trace(loop: Loop, size: Size, name: str, reward_model: Path, kl_coef: float) -> list[Moment]:
     """A PPO run in this process, its policy measured on the way; read back if it was run before."""
     folder = new_job(
         loop.world.root / f"{name}-{kl_coef:g}",
@@ -93,7 +92,7 @@ def trace(
         {"prompts": loop.world.training(size.methods.prompts)},
         PUSHED | {"steps": size.steps, "kl_coef": kl_coef},
         seed=loop.world.seed,
-        reward_model=model_of(reward_model),
+        reward_model=reward_model,
     )
     spec = hashlib.sha256((folder.root / "job.json").read_bytes()).hexdigest()[:12]
     path = folder.root / f"moments-{size.every}-{size.held_out}-{spec}.json"
@@ -264,8 +263,8 @@ def _setting(size: Size, accuracies: Mapping[str, Sequence[float]]) -> str:
     seeds = len(accuracies["weak"])
     return f"""PPO without a KL penalty: {size.steps} steps of {PUSHED["batch_size"]} episodes, a
 learning rate of {PUSHED["learning_rate"]:g}, {PUSHED["epochs"]} epochs, {seeds} seeds. SFT, prompts
-and the strong reward model are those of the page of methods ({size.methods.prompts} rankings of
-{size.methods.ranked} answers, {methods.NOISE:.0%} of the comparisons turned round). The weak one
+and the strong reward model are those of the page of methods ({size.methods.rankings} rankings of
+{COMPLETIONS} answers, {NOISE:.0%} of the comparisons turned round). The weak one
 knows {size.weak} rankings of {size.weak_ranked} answers, {WEAK_NOISE:.0%} turned round. Of pairs of
 SFT's answers to held-out prompts, they order {strong} and {weak} as gold does.
 

@@ -1,8 +1,7 @@
 """The loop of one seed, and policies measured alike on held-out prompts, whatever made them.
 
-The loop starts where InstructGPT's does: the base model, fine-tuned on few good demonstrations.
-That start (and not the starter model's own SFT, whose answers are good already) writes what is
-ranked, and the rankings make the reward model.
+The loop starts where Podium does: at the starter model, SFT. It writes what is ranked, and the
+rankings make the reward model.
 
 Each policy writes the same number of answers to the same prompts, at temperature 1 and from the
 same noise. Measured are an answer's gold; its reward under one reward model; its log-probability
@@ -28,8 +27,8 @@ from benchmarks import STARTER
 from benchmarks.experiments.reward_models import Answers, right
 from benchmarks.experiments.world import AT_ONCE, MAX_NEW_TOKENS, Row, World, gold
 from benchmarks.jobs import model_of
-from benchmarks.world_data import demonstrations, good_answers, ranked
-from training.jobs.folder import JobFolder, sha256_of_file, write_json
+from benchmarks.world_data import demonstrations, ranked
+from training.jobs.folder import sha256_of_file, write_json
 from training.rlhf.generate import Request, Sampling, completion_seed, generate
 from training.rlhf.models import load_policy, load_renderer
 from training.rlhf.rendering import Rendered
@@ -37,8 +36,6 @@ from training.rlhf.rollouts import logprobs_and_entropy
 from training.rlhf.scoring import Scorer
 
 BASE = STARTER.parent / "base"
-# Step 1: so few that what the base model does wrong is still done, only less often.
-DEMONSTRATIONS = 32
 # Answers of each held-out prompt that the accuracy of reward models is measured on.
 ANSWERS_OF_PAIRS = 4
 
@@ -78,39 +75,28 @@ class Measured:
 
 @dataclass(frozen=True)
 class Loop:
-    """Steps 1 and 2 of one seed; what a run of step 3 starts from."""
+    """Rankings and reward models of one seed, and the runs of step 3 from them."""
 
     world: World
-
-    @property
-    def start(self) -> Path:
-        """The policy of step 1."""
-        shown = good_answers(1000 * self.world.seed + 5, DEMONSTRATIONS)
-        params = {"epochs": 1, "validation_share": 0.0}
-        return model_of(self.world.job("sft", "sft", {"demonstrations": shown}, params, model=BASE))
+    start: Path = STARTER
 
     def rankings(
         self, wanted: Sequence[Row], count: int, noise: float, *, writer: Path | None = None
     ) -> list[dict[str, Any]]:
         """``count`` answers of ``writer`` (the start) to each prompt, ranked by one labeler."""
-        name = f"by-{_hash_of(writer)}" if writer else "by-start"
         model = writer or self.start
-        made = self.world.completions(wanted, count, name=name, model=model)
+        made = self.world.completions(wanted, count, name=f"by-{_hash_of(model)}", model=model)
         rows = [row for prompt in wanted for row in made[prompt["prompt"]]]
         return list(ranked(wanted, rows, self.world.labeler(noise)))
 
-    def reward_model(self, name: str, comparisons: Sequence[Row], **params: Any) -> JobFolder:
+    def reward_model(self, name: str, comparisons: Sequence[Row], **params: Any) -> Path:
         """Step 2, on the body of the start."""
-        return self.world.reward_model(name, comparisons, params, model=self.start)
+        return model_of(self.world.reward_model(name, comparisons, params, model=self.start))
 
-    def accuracy(self, reward_model: JobFolder, prompts: int) -> float:
+    def accuracy(self, reward_model: Path, prompts: int) -> float:
         """Of pairs of the start's answers to held-out prompts, the share ordered as gold does."""
-        wanted = self.world.held_out(prompts)
-        made = self.world.completions(
-            wanted, ANSWERS_OF_PAIRS, name="held-out-by-start", model=self.start
-        )
-        answers = Answers("by-start", wanted, [made[row["prompt"]] for row in wanted])
-        scores = answers.scores(model_of(reward_model))
+        answers = Answers.of(self.world, "held-out", prompts, ANSWERS_OF_PAIRS)
+        scores = answers.scores(reward_model)
         return float(np.concatenate(right(scores, answers.pairs(self.world, noise=0.0))).mean())
 
     def policy(
@@ -120,14 +106,14 @@ class Loop:
         data: Mapping[str, Sequence[Row]],
         params: Mapping[str, Any],
         *,
-        reward_model: JobFolder | None = None,
+        reward_model: Path | None = None,
         start: Path | None = None,
     ) -> Path:
         """Step 3, by whatever kind of run; from the start, or where another round left off."""
-        scorer = model_of(reward_model) if reward_model else None
         model = start or self.start
-        job = self.world.job(name, kind, data, params, model=model, reward_model=scorer)
-        return model_of(job)
+        return model_of(
+            self.world.job(name, kind, data, params, model=model, reward_model=reward_model)
+        )
 
     def texts(self, count: int) -> list[dict[str, Any]]:
         """What PPO-ptx keeps likely: text of the kind that the starter model was fine-tuned on."""
@@ -141,17 +127,17 @@ class Examiner:
     PPO-ptx keeps likely.
     """
 
-    def __init__(self, loop: Loop, reward_model: JobFolder, prompts: int, answers: int) -> None:
+    def __init__(self, loop: Loop, reward_model: Path, prompts: int, answers: int) -> None:
         world, start = loop.world, str(loop.start)
         self._world = world
-        self._key = f"{prompts}x{answers}-{_hash_of(model_of(reward_model))}"
+        self._key = f"{prompts}x{answers}-{_hash_of(reward_model)}"
         self._prompts = world.held_out(prompts)
         self._answers = answers
         self._renderer = load_renderer(start)
         self._start_name = start
         self._start = load_policy(start, frozen=True)
         self._base = load_policy(str(BASE), frozen=True)
-        self._scorer = Scorer.load(str(model_of(reward_model)))
+        self._scorer = Scorer.load(str(reward_model))
         self._texts = [
             self._renderer.render(text["messages"], {"text": text["completion"]})
             for text in demonstrations(1000 * world.seed + 3, prompts)

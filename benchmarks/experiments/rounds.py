@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.experiments import methods
-from benchmarks.experiments.methods import METHODS, NOISE, SMALL, START, Seed, Size
+from benchmarks.experiments.methods import METHODS, SMALL, START, Seed, Size
 from benchmarks.experiments.policies import Examiner, Loop
+from benchmarks.experiments.reward_models import COMPLETIONS, NOISE
 from benchmarks.experiments.statistics import Interval, over_prompts, over_seeds, win_rates
 from benchmarks.experiments.world import Options, Page, World
 
@@ -36,12 +37,12 @@ def compare(world: World, size: Size) -> Seed:
     reward_model = methods.strong_reward_model(loop, size)
     examiner = Examiner(loop, reward_model, size.held_out, size.answers)
     kind, params = METHODS["DPO"]
-    training = world.training(size.prompts)
-    early, late = training[: size.prompts // 2], training[size.prompts // 2 :]
+    training = world.training(size.rankings)
+    early, late = training[: size.rankings // 2], training[size.rankings // 2 :]
     names = {row["prompt"] for row in early}
     of_start = [row for row in methods.rankings(loop, size) if row["prompt"] in names]
     first = loop.policy("round-1", kind, {"comparisons": of_start}, params)
-    of_first = loop.rankings(late, size.ranked, NOISE, writer=first)
+    of_first = loop.rankings(late, COMPLETIONS, NOISE, writer=first)
     second = loop.policy("round-2", kind, {"comparisons": of_first}, params, start=first)
     one = methods.learn(loop, size, "DPO", reward_model)
     print(f"seed {world.seed}: both rounds done", file=sys.stderr, flush=True)
@@ -71,8 +72,8 @@ def _told(more: Interval) -> str:
 
 def _setting(seeds: Sequence[Seed], size: Size) -> str:
     return f"""{len(seeds)} seeds, with SFT, prompts, labelers and columns of the page of methods.
-One round: DPO on {size.prompts} rankings of {size.ranked} answers of SFT. Two
-rounds: DPO on the first half of them; the other {size.prompts - size.prompts // 2} prompts are
-answered by the policy that came out, {size.ranked} times each, and ranked; DPO goes on from that
+One round: DPO on {size.rankings} rankings of {COMPLETIONS} answers of SFT. Two
+rounds: DPO on the first half of them; the other {size.rankings - size.rankings // 2} prompts are
+answered by the policy that came out, {COMPLETIONS} times each, and ranked; DPO goes on from that
 policy, which is now the reference. Labels, prompts and updates are as many as in one round; what
 two rounds cost beside is the wait for the labels in between."""
