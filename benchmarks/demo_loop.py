@@ -63,7 +63,7 @@ FULL = Size(
     params={
         "sft": {"epochs": 1, "validation_share": 0.0},
         "reward": {"epochs": 2},
-        "ppo": {"steps": 40, "learning_rate": 3e-4, "kl_coef": 0.05},
+        "ppo": {"steps": 40, "learning_rate": 3e-4, "kl_coef": 0.1},
         "rejection": {"n": 8, "epochs": 2},
         "dpo": {"epochs": 1},
     },
