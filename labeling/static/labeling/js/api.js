@@ -4,6 +4,7 @@ import { say } from "./words.js";
 
 // A refusal that says nothing about what was sent: the same request may pass later.
 const PASSING = new Set([401, 403, 408, 429]);
+const PATIENCE = 30_000;
 
 /** A refusal by the server: {error: {code, message, data}}. */
 export class Refusal extends Error {
@@ -19,8 +20,12 @@ export const passes = (error) =>
 
 const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1];
 
-/** The answer of `url` to `body`. Throws a Refusal, or what fetch throws without a connection. */
-export async function post(url, body, options = {}) {
+/**
+ * The answer of `url` to `body`. Throws a Refusal, or something else where no answer came: no
+ * connection, none in time, or a page that something before the server put in its place.
+ */
+export async function post(url, body) {
+  const text = JSON.stringify(body);
   const response = await fetch(url, {
     method: "POST",
     headers: {
@@ -28,11 +33,15 @@ export async function post(url, body, options = {}) {
       // Signing in again in another tab changes the cookie, not the page.
       "X-CSRFToken": cookie("csrftoken") ?? document.querySelector("[name=csrfmiddlewaretoken]").value,
     },
-    body: JSON.stringify(body),
-    ...options,
+    body: text,
+    // Outlives the page, for which browsers allow 64 KiB.
+    keepalive: text.length < 20_000,
+    signal: AbortSignal.timeout(PATIENCE),
   });
-  const text = await response.text();
-  const answer = text && response.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
+  const given = await response.text();
+  const isOurs = response.headers.get("Content-Type")?.includes("json");
+  const answer = given && isOurs ? JSON.parse(given) : {};
   if (!response.ok) throw new Refusal(response.status, answer.error);
+  if (given && !isOurs) throw new TypeError(url);
   return answer;
 }

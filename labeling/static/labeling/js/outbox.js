@@ -8,16 +8,23 @@ import { passes, post } from "./api.js";
 const FIRST_RETRY = 2_000;
 const LONGEST_RETRY = 30_000;
 
-/** Submit `entry`; an ended lease is taken anew first. */
+/** Submit `body`. Only the number of its ranking says that it is stored. */
+async function submit(url, body) {
+  const answer = await post(url, body);
+  if (!answer.ranking) throw new TypeError(url);
+  return answer;
+}
+
+/** Submit an entry; an ended lease is taken anew first. */
 async function send({ url, heartbeatUrl, body }) {
   try {
-    return await post(url, body);
+    return await submit(url, body);
   } catch (error) {
     if (error.code !== "lease_expired") throw error;
     // Where the place is gone the next answer says so: the ranking is kept as late.
     await post(heartbeatUrl, { lease_token: body.lease_token })
       .catch((lost) => { if (lost.code !== "lease_expired") throw lost; });
-    return post(url, body);
+    return submit(url, body);
   }
 }
 

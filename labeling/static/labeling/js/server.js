@@ -24,8 +24,7 @@ export function connect(form, { read, tell }) {
   let active = performance.now();
 
   const draft = () => ({ ...read(), at: Date.now() });
-  const send = (content, options) =>
-    post(draftUrl, { lease_token: field("lease_token"), draft: content }, options);
+  const send = () => post(draftUrl, { lease_token: field("lease_token"), draft: draft() });
 
   function changed() {
     dirty = true;
@@ -45,7 +44,7 @@ export function connect(form, { read, tell }) {
     if (saving && !closed) schedule(DRAFT_AFTER);
     if (saving || closed) return;
     dirty = false;
-    saving = send(draft());
+    saving = send();
     try {
       await saving;
       if (!dirty && !closed) forget(id);
@@ -77,7 +76,7 @@ export function connect(form, { read, tell }) {
 
   function leave() {
     if (!dirty || closed || !draftUrl) return;
-    send(draft(), { keepalive: true }).catch(() => {});
+    send().catch(() => {});
   }
 
   /** Send nothing more for now; resolves when nothing is under way. */

@@ -42,7 +42,7 @@ export function holdAhead(form, { isFree }) {
     if (!held) return;
     const { id, token } = held;
     held = null;
-    post(addressed(releaseUrl, id), { lease_token: token }, { keepalive: true }).catch(() => {});
+    post(addressed(releaseUrl, id), { lease_token: token }).catch(() => {});
   }
 
   /** Put the next task in the place of this one: its form, or null when none is ready. */
