@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from labeling.models import Ranking
 from tests.browser.conftest import MESSAGES, Watched
 from tests.browser.test_lease_and_network import KEPT, place_all
-from tests.browser.world import ANSWERS, make_labeler, make_pool
+from tests.browser.world import ANSWERS, PASSWORD, make_labeler, make_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,3 +94,29 @@ def test_a_request_that_hangs_is_given_up_and_sent_again(sign_in: SignIn) -> Non
     expect(page.locator(MESSAGES)).to_contain_text("Ranking saved")
     assert len(hanging) == 1
     assert Ranking.objects.count() == 1
+
+
+def sign_in_as(page: Page, server: str, name: str) -> None:
+    page.context.clear_cookies()
+    page.goto(server + "/login/")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(server + "/")
+
+
+def test_work_waits_while_somebody_else_is_signed_in_at_the_same_browser(sign_in: SignIn) -> None:
+    watched = open_placed(sign_in)
+    page = watched.page
+    make_labeler("noah")
+    page.route("**/submit/", lambda route: route.abort(), times=1)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing is lost")
+    other = page.context.new_page()
+    sign_in_as(other, watched.server, "noah")
+    expect(page.get_by_role("alert")).to_contain_text("You are signed out")
+    assert not Ranking.objects.exists()
+    sign_in_as(other, watched.server, "mina")
+    expect(page.locator(MESSAGES)).to_contain_text("Ranking saved")
+    assert Ranking.objects.get().assignment.labeler.username == "mina"
+    watched.forgive("ERR_FAILED", "401")

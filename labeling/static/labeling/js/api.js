@@ -32,6 +32,8 @@ export async function post(url, body) {
       "Content-Type": "application/json",
       // Signing in again in another tab changes the cookie, not the page.
       "X-CSRFToken": cookie("csrftoken") ?? document.querySelector("[name=csrfmiddlewaretoken]").value,
+      // It changes the session too, perhaps to somebody else's.
+      "X-Labeler": encodeURIComponent(document.querySelector("[data-labeler]").dataset.labeler),
     },
     body: text,
     // Outlives the page, for which browsers allow 64 KiB.
