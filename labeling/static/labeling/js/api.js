@@ -18,6 +18,13 @@ export class Refusal extends Error {
 export const passes = (error) =>
   !(error instanceof Refusal) || error.status >= 500 || PASSING.has(error.status);
 
+/** The page at `url`. */
+export async function readPage(url) {
+  const response = await fetch(url, { signal: AbortSignal.timeout(PATIENCE) });
+  if (!response.ok || response.redirected) throw new Refusal(response.status);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}
+
 const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1];
 
 /**

@@ -1,5 +1,6 @@
 /** Comparing on the ranking page: two answers side by side, or all against one. */
 
+import { readPage } from "./api.js";
 import { actionOf } from "./keys.js";
 import { rankOf } from "./order.js";
 import { announce, showState } from "./telling.js";
@@ -62,8 +63,8 @@ export function enableComparing(form, cards, page) {
   const tell = (text) => { one("heard", dialog).textContent = text; };
 
   async function open(address) {
-    const text = await fetch(form.dataset.compareUrl + address).then((r) => r.text()).catch(() => "");
-    const found = one("comparison", new DOMParser().parseFromString(text, "text/html"));
+    const found = await readPage(form.dataset.compareUrl + address)
+      .then((page) => one("comparison", page)).catch(() => null);
     if (!found) return showState(say("view-failed"), "bad");
     const at = sides().findIndex((part) => part.dataset.side === side);
     // What was revealed on the page is revealed here.

@@ -4,6 +4,7 @@
  */
 
 import { passes, post } from "./api.js";
+import { kept } from "./kept.js";
 
 const FIRST_RETRY = 2_000;
 const LONGEST_RETRY = 30_000;
@@ -35,7 +36,7 @@ export function openOutbox(labeler, { sent, refused, waiting }) {
   let timer = 0;
   let delay = FIRST_RETRY;
 
-  const entries = () => JSON.parse(localStorage.getItem(key)) ?? [];
+  const entries = () => kept(key) ?? [];
   const store = (list) => localStorage.setItem(key, JSON.stringify(list));
   const remove = ({ body }) =>
     store(entries().filter((other) => other.body.submission_id !== body.submission_id));

@@ -280,6 +280,7 @@ document.addEventListener("keydown", (event) => {
 });
 one("keys-open").addEventListener("click", actions.keys);
 addEventListener("pagehide", () => ahead.release());
+addEventListener("guidelines-read", () => ahead.refresh({ again: true }));
 // Back to a task that was left without a page load: the server knows what has become of it.
 addEventListener("popstate", async () => {
   await outbox.drain();

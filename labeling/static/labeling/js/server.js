@@ -1,7 +1,7 @@
 /** The page's side of one assignment: drafts and lease. It knows addresses, not cards. */
 
 import { post, Refusal } from "./api.js";
-import { forget, keep, kept } from "./kept.js";
+import { draftOf, forget, keep, kept } from "./kept.js";
 
 const DRAFT_AFTER = 500;
 const RETRY_AFTER = 5_000;
@@ -12,7 +12,8 @@ const IDLE_AFTER = 10 * 60_000;
  * and on the server soon. A ranking that is being changed has neither lease nor draft.
  */
 export function connect(form, { read, tell }) {
-  const { assignment: id, draftUrl, heartbeatUrl, draftAt } = form.dataset;
+  const { assignment, draftUrl, heartbeatUrl, draftAt } = form.dataset;
+  const copy = draftOf(assignment);
   const field = (name) => form.elements.namedItem(name).value;
   const listening = new AbortController();
   let timer = 0;
@@ -30,7 +31,7 @@ export function connect(form, { read, tell }) {
     dirty = true;
     active = performance.now();
     if (!draftUrl) return;
-    keep(id, draft());
+    keep(copy, draft());
     schedule(DRAFT_AFTER);
   }
 
@@ -47,7 +48,7 @@ export function connect(form, { read, tell }) {
     saving = send();
     try {
       await saving;
-      if (!dirty && !closed) forget(id);
+      if (!dirty && !closed) forget(copy);
       tell.saved();
     } catch (error) {
       dirty = true;
@@ -94,9 +95,9 @@ export function connect(form, { read, tell }) {
 
   /** Work that this machine kept and the server does not have, or null. */
   function unsent() {
-    const here = draftUrl ? kept(id) : null;
+    const here = draftUrl ? kept(copy) : null;
     if (here && !(draftAt && Number(draftAt) >= here.at)) return here;
-    forget(id);
+    forget(copy);
     return null;
   }
 

@@ -1,6 +1,6 @@
 /** The task in hand and the one held ahead, which takes its place without a page load. */
 
-import { post } from "./api.js";
+import { post, readPage } from "./api.js";
 
 /** What of the page belongs to one task. */
 const parts = (page) => new Map([...page.querySelectorAll("[data-part]")].map((p) => [p.dataset.part, p]));
@@ -14,28 +14,23 @@ export function holdAhead(form, { isFree }) {
   let asking = null;
   let closed = false;
 
-  async function readPage(id) {
-    const response = await fetch(`${addressed(pageUrl, id)}?ahead`);
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const fits = response.ok && page.querySelector(`[data-assignment="${id}"]`);
-    return fits ? parts(page) : null;
-  }
-
-  async function ask(again) {
-    const answer = await post(aheadUrl, {});
+  async function ask() {
+    const { assignment: id, lease_token: token, lease_seconds: seconds } = await post(aheadUrl, {});
     if (closed) return;
-    if (!answer.assignment) held = null;
-    else if (again || held?.id !== answer.assignment) {
-      const found = await readPage(answer.assignment);
-      held = found && { id: answer.assignment, token: answer.lease_token, found };
+    if (!id) held = null;
+    else if (held?.id !== id || !held.until) {
+      const found = parts(await readPage(`${addressed(pageUrl, id)}?ahead`));
+      held = found.get("ranking")?.dataset.assignment === id ? { id, token, found } : null;
     }
+    if (held) held.until = Date.now() + seconds * 1000;
     form.toggleAttribute("data-next-ready", Boolean(held));
   }
 
   /** Take a lease on the next task, or extend it; `again` reads its page anew. */
   function refresh({ again = false } = {}) {
     if (!aheadUrl || closed || !isFree()) return;
-    asking ??= ask(again).catch(() => {}).finally(() => { asking = null; });
+    if (again && held) held.until = 0;
+    asking ??= ask().catch(() => {}).finally(() => { asking = null; });
   }
 
   function release() {
@@ -45,9 +40,9 @@ export function holdAhead(form, { isFree }) {
     post(addressed(releaseUrl, id), { lease_token: token }).catch(() => {});
   }
 
-  /** Put the next task in the place of this one: its form, or null when none is ready. */
+  /** Put the next task in the place of this one: its form, or null when none is the labeler's now. */
   function take() {
-    if (!held) return null;
+    if (!held || Date.now() > held.until) return null;
     closed = true;
     const { id, found } = held;
     for (const [name, part] of parts(document)) part.replaceWith(found.get(name));

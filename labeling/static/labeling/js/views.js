@@ -1,5 +1,7 @@
 /** Texts as text, as Markdown or raw: rendered by the server, swapped in here. */
 
+import { readPage } from "./api.js";
+
 const barHeight = () => document.querySelector(".bar").offsetHeight;
 
 /** Formulas and tables too wide for their card scroll; the keyboard must reach them. */
@@ -36,10 +38,9 @@ export function enableViews(page, { shown, failed }) {
   async function fetched(name) {
     const { textsUrl, compareUrl } = page.dataset;
     const isView = nav.querySelector(`[data-view="${name}"]`);
-    const response = await fetch(isView ? `${textsUrl}?view=${name}` : `${compareUrl}?a=${name}`);
-    const answer = new DOMParser().parseFromString(await response.text(), "text/html");
-    const texts = answer.querySelectorAll("[data-text]");
-    if (!response.ok || response.redirected || !texts.length) throw new Error(response.status);
+    const shown = await readPage(isView ? `${textsUrl}?view=${name}` : `${compareUrl}?a=${name}`);
+    const texts = shown.querySelectorAll("[data-text]");
+    if (!texts.length) throw new TypeError(name);
     return new Map([...texts].map((text) => [text.dataset.text, [...text.childNodes]]));
   }
 
