@@ -6,11 +6,11 @@ import { say } from "./words.js";
 const PASSING = new Set([401, 403, 408, 429]);
 const PATIENCE = 30_000;
 
-/** A refusal by the server: {error: {code, message, data}}. */
+/** A refusal by the server: {error: {code, message}}. */
 export class Refusal extends Error {
-  constructor(status, { code, message, data } = {}) {
+  constructor(status, { code, message } = {}) {
     super(status === 401 ? say("signed-out") : message ?? say("unknown-answer", { status }));
-    Object.assign(this, { status, code: code ?? `http_${status}`, data: data ?? {} });
+    Object.assign(this, { status, code });
   }
 }
 
@@ -27,10 +27,7 @@ export async function readPage(url) {
 
 const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1];
 
-/**
- * The answer of `url` to `body`. Throws a Refusal, or something else where no answer came: no
- * connection, none in time, or a page that something before the server put in its place.
- */
+/** The answer of `url` to `body`. Throws a Refusal, or another error where no answer of ours came. */
 export async function post(url, body) {
   const text = JSON.stringify(body);
   const response = await fetch(url, {

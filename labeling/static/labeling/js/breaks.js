@@ -4,14 +4,11 @@ import { keep, kept } from "./kept.js";
 
 const KEY = "at-work";
 const TICK = 15_000;
-// So long without a hand on it, a page is not being worked on; so long a pause was a break.
+// So long without a hand, nobody works; so long, it was a break.
 const IDLE = 60_000;
 const BREAK = 5 * 60_000;
 
-/**
- * What stands once a hand was on a page at `active`: milliseconds at work, when the last hand was on
- * one, and at how many milliseconds was reminded last. All in all tabs together.
- */
+/** What stands once a hand was on a page at `active`: milliseconds at work, the last hand, the last reminder. */
 export function counted(state, active) {
   const pause = active - state.active;
   if (pause <= 0) return state;

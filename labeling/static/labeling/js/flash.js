@@ -1,14 +1,9 @@
 /** Words to the labeler at the head of the page: now, or on the page that comes. */
 
-const NEXT = "news";
-
 const messages = document.querySelector("[data-messages]");
-const coming = () => JSON.parse(sessionStorage.getItem(NEXT)) ?? [];
+const coming = () => JSON.parse(sessionStorage.getItem("news")) ?? [];
 
-/**
- * Show a message and give its element. A success takes the place of the one before and passes by
- * itself; a warning stays until it is closed, however much goes well meanwhile.
- */
+/** Show a message; gives its element. A success passes by itself, a warning stays until it is closed. */
 export function flash({ level, text }) {
   const { content } = document.querySelector(`[data-message="${level}"]`);
   const message = content.firstElementChild.cloneNode(true);
@@ -19,11 +14,11 @@ export function flash({ level, text }) {
 }
 
 /** Leave a message for the next page. */
-export const flashNext = (news) => sessionStorage.setItem(NEXT, JSON.stringify([...coming(), news]));
+export const flashNext = (news) => sessionStorage.setItem("news", JSON.stringify([...coming(), news]));
 
 export function showFlash() {
   coming().forEach(flash);
-  sessionStorage.removeItem(NEXT);
+  sessionStorage.removeItem("news");
 }
 
 messages.addEventListener("click", ({ target }) => {

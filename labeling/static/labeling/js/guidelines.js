@@ -9,11 +9,9 @@ function takeAway(form) {
 }
 
 async function markRead(form) {
-  const button = form.querySelector("button");
-  button.disabled = true;
+  form.querySelector("button").disabled = true;
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) })
     .catch(() => null);
-  button.disabled = false;
   // The plain way tells what is wrong.
   if (!answer?.ok) return form.submit();
   takeAway(form);

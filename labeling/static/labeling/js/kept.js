@@ -1,6 +1,6 @@
 /** What this browser keeps; where its store is full or forbidden, nothing. */
 
-/** Unfinished work on an assignment that the server does not have yet. */
+/** The name of unfinished work that the server does not have. */
 export const draftOf = (id) => `podium draft ${id}`;
 
 export function keep(key, value) {

@@ -4,7 +4,7 @@ import { readPage } from "./api.js";
 
 const barHeight = () => document.querySelector(".bar").offsetHeight;
 
-/** Formulas and tables too wide for their card scroll; the keyboard must reach them. */
+/** What is too wide for its card scrolls; the keyboard must reach it. */
 function reachScrollers() {
   for (const part of document.querySelectorAll(".markdown :is(.formula, .table)")) {
     if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
@@ -21,10 +21,8 @@ function inPlace(page, change) {
 }
 
 /**
- * Switch all texts of the page between views. An answer's alias is a view too: what differs from it
- * is marked in the others.
- *
- * `shown(name)` is called after a change, `failed()` when the server did not give the view.
+ * Switch all texts of the page between views; an answer's alias marks what differs from it. After a
+ * change `shown(name)` is called, `failed()` where the server gave none.
  */
 export function enableViews(page, { shown, failed }) {
   const nav = page.querySelector("[data-views]");
