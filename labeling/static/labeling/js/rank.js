@@ -27,7 +27,7 @@ const REPEATABLE = ["focus", "shift"];
 const one = (name, within = document) => within.querySelector(`[data-${name}]`);
 
 // The task in hand; `begin` sets all of it.
-let form, cards, aliases, board, history, current, busy, server, ahead, views, comparing, alike;
+let form, cards, aliases, board, history, current, busy, server, ahead, views, comparing, alike, warning;
 let begunAt = -Infinity;
 
 const rankField = (alias) => form.elements.namedItem(`rank_${alias}`);
@@ -149,7 +149,7 @@ const tell = {
   notSaved: (error) => showState(error.status ? error.message : say("not-saved"), "bad"),
   lease: showLease,
   leaseLost(error) {
-    if (error.code === "lease_expired") showState(say("lease-lost"), "warn");
+    if (error.code === "lease_expired") warning = flash({ level: "warning", text: say("lease-lost") });
     else if (error.code === "not_found") location.assign(form.dataset.next);
     else if (error.code === "assignment_closed") showProblem(form, error.message, { next: true });
   },
@@ -170,6 +170,7 @@ function swap() {
   const next = ahead.take();
   if (!next) return false;
   server.close();
+  warning?.remove();
   begin(next);
   begunAt = performance.now();
   const today = one("today");
