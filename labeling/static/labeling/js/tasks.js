@@ -5,10 +5,9 @@ import { post, readPage } from "./api.js";
 /** What of the page belongs to one task. */
 const parts = (page) => new Map([...page.querySelectorAll("[data-part]")].map((p) => [p.dataset.part, p]));
 
-/** Hold the task after `form`'s ready. While a submission is on its way, `isFree()` is false: its task
- * would count as the next. */
+/** Hold the task after `form`'s ready; not while a submitted one, which would count as the next, is on its way. */
 export function holdAhead(form, { isFree }) {
-  const { assignment, pageUrl, aheadUrl, releaseUrl } = form.dataset;
+  const { assignment, pageUrl, aheadUrl, releaseUrl, version } = form.dataset;
   const addressed = (url, id) => url.replace(assignment, id);
   let held = null;
   let asking = null;
@@ -20,7 +19,9 @@ export function holdAhead(form, { isFree }) {
     if (!id) held = null;
     else if (held?.id !== id || !held.until) {
       const found = parts(await readPage(`${addressed(pageUrl, id)}?ahead`));
-      held = found.get("ranking")?.dataset.assignment === id ? { id, token, found } : null;
+      const next = found.get("ranking")?.dataset;
+      // What a newer server wrote needs its own scripts.
+      held = next?.assignment === id && next.version === version ? { id, token, found } : null;
     }
     if (held) held.until = Date.now() + seconds * 1000;
     form.toggleAttribute("data-next-ready", Boolean(held));
@@ -47,6 +48,8 @@ export function holdAhead(form, { isFree }) {
     const { id, found } = held;
     for (const [name, part] of parts(document)) part.replaceWith(found.get(name));
     window.history.pushState(null, "", addressed(pageUrl, id));
+    // The choice of a language leads back to the task in hand.
+    document.querySelector(".languages [name=next]").value = location.pathname;
     scrollTo(0, 0);
     return found.get("ranking");
   }
