@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from labeling.models import Ranking
 from tests.browser.conftest import MESSAGES, Watched
 from tests.browser.test_lease_and_network import KEPT, place_all
+from tests.browser.test_next_task import SECOND, ready
 from tests.browser.world import ANSWERS, PASSWORD, make_labeler, make_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,3 +121,68 @@ def test_work_waits_while_somebody_else_is_signed_in_at_the_same_browser(sign_in
     expect(page.locator(MESSAGES)).to_contain_text("Ranking saved")
     assert Ranking.objects.get().assignment.labeler.username == "mina"
     watched.forgive("ERR_FAILED", "401")
+
+
+def hold_back(page: Page) -> None:
+    """Submit to a server that does not answer."""
+    page.route("**/submit/", lambda route: route.abort())
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing is lost")
+
+
+def test_what_waits_cannot_be_changed_and_is_told_once(sign_in: SignIn) -> None:
+    watched = open_placed(sign_in)
+    watched.forgive("ERR_FAILED")
+    page = watched.page
+    page.evaluate(
+        """() => { window.told = 0; new MutationObserver(() => { window.told += 1; }).observe(
+            document.querySelector('[data-banner-text]'), {childList: true}); }"""
+    )
+    hold_back(page)
+    page.locator("#answer-C").focus()
+    for key in ["1", "Backspace", "=", "u", "Shift+Digit3", "t"]:
+        page.keyboard.press(key)
+    assert page.locator("[name=rank_C]").input_value() == "3"
+    expect(page.locator("[name=quality_C]:checked")).to_have_count(0)
+    changing = "[data-board], select[name], fieldset.quality, .answer fieldset, [data-source]"
+    assert page.locator(changing).evaluate_all("all => all.every(one => one.closest('[inert]'))")
+    page.keyboard.press("k")
+    expect(page.locator("#answer-B")).to_be_focused()
+    page.wait_for_timeout(3_000)  # longer than until the second try
+    assert page.evaluate("window.told") == 1
+    page.unroute("**/submit/")
+    expect(page.locator(MESSAGES)).to_contain_text("Ranking saved")
+    assert Ranking.objects.count() == 1
+
+
+def test_a_tab_goes_on_when_another_one_has_sent_its_work(sign_in: SignIn) -> None:
+    watched = open_placed(sign_in)
+    watched.forgive("ERR_FAILED")
+    page = watched.page
+    hold_back(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(MESSAGES)).to_contain_text("Ranking saved")
+    expect(page.get_by_role("heading", name="Nothing to rank right now")).to_be_visible()
+    assert Ranking.objects.count() == 1
+
+
+def test_one_submission_that_the_server_stumbles_over_holds_up_no_other(sign_in: SignIn) -> None:
+    make_pool(ANSWERS, SECOND)
+    watched = sign_in(make_labeler())
+    watched.forgive("500")
+    page = watched.open("/rank/")
+    first = page.url.rstrip("/").rsplit("/", 1)[-1]
+    page.route(f"**/{first}/submit/", lambda route: route.fulfill(status=500, body="<h1>Oh</h1>"))
+    ready(page)
+    place_all(page)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#answer-A")).to_contain_text("second prompt")
+    page.wait_for_timeout(600)  # longer than the pause that a double click is given
+    # The choice of a language leads back here, not to the task before.
+    here = page.evaluate("location.pathname")
+    expect(page.locator(".languages [name=next]")).to_have_value(here)
+    place_all(page)
+    page.keyboard.press("Control+Enter")
+    wait_for_rankings(page, 1)
+    assert str(Ranking.objects.get().assignment.pk) != first

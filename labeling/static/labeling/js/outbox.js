@@ -1,6 +1,6 @@
 /**
- * Submissions on their way: each waits in this browser until the server has answered it. Its
- * submission_id makes it safe to send again, by another page or tab too.
+ * Submissions on their way wait in this browser until the server has answered. Their submission_id
+ * makes it safe to send them again, from another tab too.
  */
 
 import { passes, post } from "./api.js";
@@ -42,6 +42,7 @@ export function openOutbox(labeler, { sent, refused, waiting }) {
     store(entries().filter((other) => other.body.submission_id !== body.submission_id));
 
   async function sendAll() {
+    let again = false;
     for (const entry of entries()) {
       try {
         const answer = await send(entry);
@@ -49,16 +50,21 @@ export function openOutbox(labeler, { sent, refused, waiting }) {
         delay = FIRST_RETRY;
         sent(entry, answer);
       } catch (error) {
-        if (passes(error)) {
+        again ||= passes(error);
+        if (!passes(error)) {
+          remove(entry);
+          refused(entry, error);
+        } else if (error.status >= 500) waiting(entry, error);
+        else {
+          // Without a connection, or signed out, none will pass.
           for (const other of entries()) waiting(other, error);
-          timer = setTimeout(drain, delay);
-          delay = Math.min(delay * 2, LONGEST_RETRY);
-          return;
+          break;
         }
-        remove(entry);
-        refused(entry, error);
       }
     }
+    if (!again) return;
+    timer = setTimeout(drain, delay);
+    delay = Math.min(delay * 2, LONGEST_RETRY);
   }
 
   /** Send what waits, in order; one run at a time. */

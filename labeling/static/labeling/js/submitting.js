@@ -27,8 +27,9 @@ export function enableSubmitting(labeler, { form, onward, reopened, free }) {
 
   function waiting(entry, error) {
     const text = error.status ? error.message : say("waits");
-    if (isOnPage(entry)) showProblem(form(), text);
-    else showState(text, "bad");
+    if (!isOnPage(entry)) showState(text, "bad");
+    // By the next try the reader is elsewhere on the page.
+    else if (form().querySelector("[data-banner-text]").textContent !== text) showProblem(form(), text);
   }
 
   function refused(entry, error) {
@@ -36,7 +37,7 @@ export function enableSubmitting(labeler, { form, onward, reopened, free }) {
     if (isOnPage(entry)) {
       reopened();
       showState("");
-      showProblem(form(), error.message, { data: error.data, next: isFinal });
+      showProblem(form(), error.message, isFinal);
     } else if (isFinal) {
       flash({ level: "warning", text: say("not-taken", { reason: error.message }) });
       free();
