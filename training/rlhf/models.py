@@ -46,7 +46,7 @@ LEARNING_RATES: dict[str, tuple[tuple[float, float], ...]] = {
     "reward": ((1e7, 5e-4), (1e8, 1e-4), (1e9, 2e-5), (1e10, 9e-6), (math.inf, 5e-6)),
     "ppo": ((1e7, 2e-4), (1e8, 3e-5), (1e9, 3e-6), (math.inf, 1e-6)),
     "value": ((1e7, 1e-3), (1e8, 1e-4), (1e9, 1e-5), (1e10, 9e-6), (math.inf, 5e-6)),
-    "dpo": ((1e7, 3e-4), (1e8, 2e-5), (1e9, 5e-6), (math.inf, 1e-6)),
+    "dpo": ((1e7, 1e-4), (1e8, 2e-5), (1e9, 5e-6), (math.inf, 1e-6)),
 }
 
 
