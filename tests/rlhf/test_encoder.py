@@ -26,7 +26,6 @@ from training.rlhf.models import (
     load_reward_model,
     new_reward_model,
     read_card,
-    score_tokens,
     scores_every_token,
 )
 from training.rlhf.rendering import CUT_OFF, Rendered, Renderer
@@ -132,8 +131,6 @@ def test_an_encoder_learns_the_order(make_job: Any, bert_folder: str) -> None:
     texts = [scorer.renderer.render(said("p1"), {"text": text}) for text in ("aaaa", "bbbb")]
     good, bad = scorer.score(texts).tolist()
     assert good > bad
-    with pytest.raises(TrainingError, match="scores a text as a whole"):
-        score_tokens(scorer.model, torch.tensor([[1, 2]]), torch.ones(1, 2, dtype=torch.long))
 
 
 def test_an_encoder_learns_with_adapters_and_keeps_none(make_job: Any, bert_folder: str) -> None:

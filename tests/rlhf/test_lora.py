@@ -21,12 +21,13 @@ from tests.rlhf.conftest import (
     prompts,
     random_reward_model,
 )
+from tests.rlhf.toys import token_values
 from training.rlhf import lora, ppo, reward
 from training.rlhf.errors import TrainingError
 from training.rlhf.models import load_policy, load_renderer, read_card
 from training.rlhf.rendering import Rendered, Renderer
 from training.rlhf.roles import load_models
-from training.rlhf.rollouts import logprobs_and_entropy, token_values
+from training.rlhf.rollouts import logprobs_and_entropy
 from training.rlhf.sample import fit_prompts
 from training.rlhf.scoring import Scorer
 
@@ -131,8 +132,8 @@ def test_a_saved_adapter_is_read_by_peft_and_here(policy_folder: str, tmp_path: 
     with lora.using(model.base_model, "policy"):
         expected = logits(model)
     head = {"lm_head.weight": torch.randn(262, 32)}
-    lora.save_adapter(model, "policy", tmp_path / "bare", policy_folder)
-    lora.save_adapter(model, "policy", tmp_path / "head", policy_folder, **head)
+    lora.take(model, "policy", policy_folder).save(tmp_path / "bare")
+    lora.take(model, "policy", policy_folder, **head).save(tmp_path / "head")
     theirs = PeftModel.from_pretrained(load_policy(policy_folder), tmp_path / "bare")
     assert torch.equal(logits(theirs), expected)
     headed = PeftModel.from_pretrained(load_policy(policy_folder), tmp_path / "head")
@@ -146,7 +147,7 @@ def test_a_saved_adapter_is_read_by_peft_and_here(policy_folder: str, tmp_path: 
 
 def test_an_adapter_of_another_body_is_refused(policy_folder: str, tmp_path: Path) -> None:
     model = adapted(policy_folder, "policy")
-    lora.save_adapter(model, "policy", tmp_path, policy_folder)
+    lora.take(model, "policy", policy_folder).save(tmp_path)
     other = load_policy(policy_folder)
     del other.model.layers[1:]
     with pytest.raises(TrainingError, match="does not lie on the linear layers"):

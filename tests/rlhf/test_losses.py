@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tests.rlhf.conftest import compared, random_reward_model
+from tests.rlhf.toys import score_tokens
 from training.rlhf import batching
 from training.rlhf.batching import micro_batch, passes
 from training.rlhf.comparisons import Collator, load_comparisons, to_rows
@@ -26,7 +27,7 @@ from training.rlhf.losses import (
     value_loss_terms,
     whiten,
 )
-from training.rlhf.models import score_texts, score_tokens
+from training.rlhf.models import score_texts
 from training.rlhf.rendering import Rendered
 from training.rlhf.rollouts import logprobs_and_entropy
 

@@ -13,6 +13,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from tests.rlhf.conftest import byte_tokenizer, demonstrations, events_of, metrics_of, prompts
+from tests.rlhf.toys import score_tokens, token_values
 from training.jobs.params import PpoParams
 from training.rlhf import checkpoints, ema, ppo, ptx
 from training.rlhf.errors import Interrupted, TrainingError
@@ -21,7 +22,7 @@ from training.rlhf.losses import adapted_kl_coef
 from training.rlhf.models import context_length, load_policy, read_card
 from training.rlhf.rendering import Rendered
 from training.rlhf.roles import Models, load_models
-from training.rlhf.rollouts import collect, logprobs_and_entropy, token_values
+from training.rlhf.rollouts import collect, logprobs_and_entropy
 from training.rlhf.sample import Prompt, fit_prompts
 
 SMALL = {
@@ -200,7 +201,7 @@ def test_the_gradient_is_that_of_the_equations_text_by_text(make_job: Any) -> No
         text = experience.texts[row]
         ids, start = torch.tensor([text.ids]), len(text.prompt_ids)
         logprobs = (models.policy(ids).logits[0] / 0.7).log_softmax(-1)
-        scores = models.value(ids, torch.ones_like(ids), every_token=True)[0, :, 0]
+        scores = score_tokens(models.value, ids, torch.ones_like(ids))[0]
         for t, token in enumerate(text.completion_ids):
             ratio = (logprobs[start + t - 1, token] - experience.logprobs[row, t]).exp()
             gain = experience.advantages[row, t]

@@ -16,6 +16,7 @@ from tests.rlhf.conftest import (
     prefers_a,
     said,
 )
+from tests.rlhf.toys import score_tokens
 from training.rlhf import reward
 from training.rlhf.batching import pad
 from training.rlhf.comparisons import load_comparisons
@@ -24,7 +25,6 @@ from training.rlhf.models import (
     load_reward_model,
     new_reward_model,
     read_card,
-    score_tokens,
 )
 from training.rlhf.rendering import Rendered
 from training.rlhf.score_heads import at_last_token

@@ -36,6 +36,7 @@ from tests.rlhf.toys import (
     models_of,
     outcomes,
     prompt,
+    token_values,
     worthless,
 )
 from training.jobs.params import PpoParams
@@ -47,7 +48,7 @@ from training.rlhf.losses import (
     whiten,
 )
 from training.rlhf.rendering import Rendered
-from training.rlhf.rollouts import collect, logprobs_and_entropy, token_values
+from training.rlhf.rollouts import collect, logprobs_and_entropy
 
 assert models_of
 assert worthless  # fixtures

@@ -24,7 +24,7 @@ from tests.rlhf.conftest import (
     prompts,
     said,
 )
-from tests.rlhf.toys import architecture, encoded, texts_of
+from tests.rlhf.toys import architecture, encoded, score_tokens, texts_of, token_values
 from training.rlhf import (
     dpo,
     engines,
@@ -47,7 +47,6 @@ from training.rlhf.models import (
     load_renderer,
     load_reward_model,
     new_reward_model,
-    score_tokens,
 )
 from training.rlhf.packing import labelled
 from training.rlhf.prefix import can_share, lay_out_groups
@@ -377,7 +376,7 @@ def test_trap_15_value_starts_at_the_score_and_leaves_it_alone(
             return models.scorer.score(TEXTS)
 
     longer = [Rendered(t.prompt_ids, [*t.completion_ids, 80]) for t in TEXTS]
-    values = rollouts.token_values(models, longer)
+    values = token_values(models, longer)
     last = torch.tensor([len(t.completion_ids) for t in TEXTS])
     assert torch.allclose(values[torch.arange(len(TEXTS)), last], scores(), atol=2e-5)
     addresses = [
@@ -394,7 +393,7 @@ def test_trap_15_value_starts_at_the_score_and_leaves_it_alone(
     fitted = ppo.fit_prompts(job, models.renderer, 128, [(r, ()) for r in job.rows()], 5)
     ppo.iterate(job, learner, fitted, job.spec.params)
     assert torch.equal(scores(), before)
-    assert not torch.allclose(rollouts.token_values(models, longer), values, atol=1e-3)
+    assert not torch.allclose(token_values(models, longer), values, atol=1e-3)
 
 
 # --- 23: the reward model in use

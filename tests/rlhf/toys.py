@@ -31,9 +31,12 @@ from transformers import (
 )
 
 from tests.rlhf.conftest import SPECIAL, byte_tokenizer, said
+from training.rlhf import prefix
+from training.rlhf.batching import pad
 from training.rlhf.models import load_reward_model
 from training.rlhf.rendering import Rendered, Renderer
 from training.rlhf.roles import Models
+from training.rlhf.rollouts import batch_of, completion_values
 from training.rlhf.sample import Prompt
 
 VOCABULARY = len(SPECIAL) + 256
@@ -301,3 +304,19 @@ def pairs_of(ranks: Sequence[int]) -> list[tuple[int, int]]:
     """(winner, loser) of every two places that differ."""
     both = itertools.permutations(range(len(ranks)), 2)
     return [(a, b) for a, b in both if ranks[a] < ranks[b]]
+
+
+def score_tokens(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The mean of the heads at every token, (B, T), whichever side is padded."""
+    batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+    scores: Tensor = model.score(prefix.encode(model.base_model, batch))
+    return scores.mean(-1)
+
+
+@torch.no_grad()
+def token_values(models: Models, texts: Sequence[Rendered]) -> Tensor:
+    """What the value model gives the completion tokens: (B, C), 0 on padding."""
+    mask = pad([text.completion_ids for text in texts], 0)[1].bool()
+    with models.acting("value"):
+        values = completion_values(models, batch_of(texts, models.renderer.pad_id))
+    return torch.zeros(mask.shape).masked_scatter(mask, values)

@@ -147,13 +147,6 @@ def take(model: Any, name: str, base: str, task: str = "CAUSAL_LM", **more: Tens
     return Adapter(config, {k: t.detach().cpu().clone().contiguous() for k, t in tensors.items()})
 
 
-def save_adapter(
-    model: Any, name: str, folder: Path, base: str, task: str = "CAUSAL_LM", **more: Tensor
-) -> None:
-    """``take`` and ``save`` in one."""
-    take(model, name, base, task, **more).save(folder)
-
-
 def load_adapter(model: Any, name: str, folder: Path) -> dict[str, Tensor]:
     """Put a saved adapter on ``model.base_model``; returns what else its file holds, by key.
 

@@ -168,16 +168,6 @@ def score_texts(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     return scores
 
 
-def score_tokens(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """The mean of the heads at every token, (B, T) float32, whichever side is padded.
-
-    Raises:
-        TrainingError: the model is an encoder.
-    """
-    scores: Tensor = model(input_ids=input_ids, attention_mask=attention_mask, every_token=True)
-    return scores.mean(-1)
-
-
 def read_card(name: str) -> dict[str, Any]:
     """``podium.json`` of a local model; empty for models that were not made here."""
     path = Path(name) / CARD

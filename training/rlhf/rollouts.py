@@ -205,16 +205,6 @@ def logprobs_and_entropy(
     return _columns([b[:, 0] for b in both], mask), _columns([b[:, 1] for b in both], mask)
 
 
-def token_values(models: Models, texts: Sequence[Rendered]) -> Tensor:
-    """(B, C), 0 on padding."""
-    mask = pad([text.completion_ids for text in texts], 0)[1].bool()
-    with models.acting("value"):
-        values = _per_text(
-            texts, models.renderer.pad_id, lambda batch: completion_values(models, batch)[:, None]
-        )
-    return _columns([v[:, 0] for v in values], mask)
-
-
 def _logprobs(model: Any, temperature: float) -> Callable[[Batch], Tensor]:
     return lambda batch: completion_logprobs(model, batch, temperature).unsqueeze(-1)
 

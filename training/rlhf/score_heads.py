@@ -139,34 +139,26 @@ def _forward_decoder(
     model: Any,
     input_ids: Tensor,
     attention_mask: Tensor,
-    every_token: bool = False,
     language_mask: Tensor | None = None,
     **shared: Tensor,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """(N, H) at the last token of each text, or (N, S, H) at every one of its own part.
+    """(N, H) at the last token of each text.
 
     With ``language_mask`` (N, S) also the log-probabilities of those tokens, (N, S - 1): one call
     for both, as what spreads a model over ranks expects.
     """
     given = {name: tensor for name, tensor in shared.items() if name in prefix.FIELDS}
     batch = {**given, "input_ids": input_ids, "attention_mask": attention_mask}
-    at_the_end = None if every_token or language_mask is not None else is_last(attention_mask)
+    at_the_end = is_last(attention_mask) if language_mask is None else None
     hidden = prefix.encode(model.base_model, batch, at_the_end)
-    scores: Tensor = model.score(hidden if every_token else at_last_token(hidden, attention_mask))
+    scores: Tensor = model.score(at_last_token(hidden, attention_mask))
     if language_mask is None:
         return scores
     return scores, model.language.logprobs(hidden, input_ids, language_mask)
 
 
-def _forward_encoder(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, every_token: bool = False, **_: object
-) -> Tensor:
+def _forward_encoder(model: Any, input_ids: Tensor, attention_mask: Tensor, **_: object) -> Tensor:
     """(N, H)"""
-    if every_token:
-        raise TrainingError(
-            f"{type(model).__name__} scores a text as a whole, not token by token: "
-            "no value model can be made of it"
-        )
     output = type(model).forward(model, input_ids=input_ids, attention_mask=attention_mask)
     scores: Tensor = output.logits
     return scores
