@@ -47,7 +47,10 @@ function reach(board, x, y) {
   if (step > 0 ? bottom > innerHeight : top < 0) scrollBy(0, step);
 }
 
-/** Let chips and badges be dragged onto ranks, null for the tray; one that is given up has none when dropped. */
+/**
+ * Let chips and the badges of the cards be dragged onto ranks: `lifted(alias)`, `over(alias, rank)`,
+ * rank null for the tray, then `dropped(alias, rank)`, undefined where it was given up.
+ */
 export function enableDragging(page, board, { lifted, over, dropped }) {
   let lit = null;
 
@@ -78,6 +81,7 @@ export function enableDragging(page, board, { lifted, over, dropped }) {
       item.removeAttribute("data-away");
       delete document.body.dataset.dragging;
       dropped(alias, place ? rankOf(place) : undefined);
+      return place ? chipOf(board, alias) : item;
     },
   });
   page.dataset.draggable = "";

@@ -7,16 +7,15 @@ import { say } from "./words.js";
 export function enableFlagging(form) {
   const fold = document.querySelector("[data-flagging]");
   const button = fold.querySelector("button");
+  const state = fold.querySelector("[data-flag-state]");
   const fields = [...fold.querySelectorAll("input")];
-  const tell = (text) => { fold.querySelector("[data-flag-state]").textContent = text; };
 
-  button.addEventListener("click", async (event) => {
-    event.preventDefault();
+  async function send() {
     const given = new FormData(form);
     const reason = given.get("flag_reason");
     if (!reason) {
       fields[0].focus();
-      tell(say("flag-why"));
+      state.textContent = say("flag-why");
       return;
     }
     button.disabled = true;
@@ -24,10 +23,16 @@ export function enableFlagging(form) {
       await post(button.dataset.flagUrl, { reason, detail: given.get("flag_detail") });
       for (const field of fields) field.checked = false;
       fields.at(-1).value = "";
-      tell(say("flagged"));
+      state.textContent = say("flagged");
     } catch (error) {
-      tell(error.status ? error.message : say("flag-not-sent"));
+      state.textContent = error.status ? error.message : say("flag-not-sent");
+    } finally {
+      button.disabled = false;
     }
-    button.disabled = false;
+  }
+
+  button.addEventListener("click", (event) => {
+    event.preventDefault();
+    send();
   });
 }

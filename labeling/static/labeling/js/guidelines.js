@@ -1,5 +1,8 @@
 /** "I have read it" without leaving the page: what is not submitted yet stays where it is. */
 
+const read = new Set();
+const keyOf = (form) => `${form.getAttribute("action")} ${form.elements.version.value}`;
+
 function takeAway(form) {
   const news = form.closest("[data-guideline-news]");
   const fold = news.nextElementSibling;
@@ -9,19 +12,30 @@ function takeAway(form) {
 }
 
 async function markRead(form) {
-  form.querySelector("button").disabled = true;
+  const button = form.querySelector("button");
+  button.disabled = true;
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) })
     .catch(() => null);
-  // The plain way tells what is wrong.
-  if (!answer?.ok) return form.submit();
+  button.disabled = false;
+  if (!answer?.ok) {
+    // The plain way tells what is wrong.
+    form.dataset.plain = "yes";
+    form.requestSubmit();
+    return;
+  }
+  read.add(keyOf(form));
   takeAway(form);
-  // The task that is held ahead still says that they are new.
-  return dispatchEvent(new Event("guidelines-read"));
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target.closest("[data-read-guidelines]");
-  if (!form) return;
+  if (!form || form.dataset.plain) return;
   event.preventDefault();
   markRead(form);
 });
+
+// A task that was fetched ahead may still say that they are new.
+new MutationObserver(() => {
+  const form = document.querySelector("[data-read-guidelines]");
+  if (form && read.has(keyOf(form))) takeAway(form);
+}).observe(document.querySelector("main"), { childList: true, subtree: true });

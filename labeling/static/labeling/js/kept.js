@@ -1,20 +1,15 @@
-/** What this browser keeps; where its store is full or forbidden, nothing. */
+/** Unfinished work that the server does not have yet, kept in this browser. */
 
-/** The name of unfinished work that the server does not have. */
-export const draftOf = (id) => `podium draft ${id}`;
+const key = (id) => `podium draft ${id}`;
 
-export function keep(key, value) {
+export function keep(id, draft) {
   try {
-    localStorage.setItem(key, JSON.stringify(value));
-  } catch { /* the server has its own */ }
-}
-
-export function kept(key) {
-  try {
-    return JSON.parse(localStorage.getItem(key));
+    localStorage.setItem(key(id), JSON.stringify(draft));
   } catch {
-    return null;
+    // A full or forbidden store: the server's draft is what there is.
   }
 }
 
-export const forget = (key) => localStorage.removeItem(key);
+export const kept = (id) => JSON.parse(localStorage.getItem(key(id)));
+
+export const forget = (id) => localStorage.removeItem(key(id));
