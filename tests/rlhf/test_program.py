@@ -235,6 +235,8 @@ def pickled(model: Path) -> None:
 
 
 def without_an_end(model: Path) -> None:
+    """Neither by name nor by how the chat template closes a turn."""
+    (model / "chat_template.jinja").unlink()
     byte_tokenizer(template=None, eos_token=None).save_pretrained(model)
 
 
