@@ -262,6 +262,7 @@ def test_nothing_is_tied_until_one_has_a_rank_and_then_by_one_key(sign_in: SignI
     page.keyboard.press("u")
     assert ranks(page) == {two: "2"}
     page.keyboard.press("Shift+U")
+    focus(page, left[0])
     page.keyboard.press("1")
     page.keyboard.press("4")
     page.keyboard.press("Control+Enter")
@@ -427,3 +428,34 @@ def test_axe_finds_nothing_while_comparing(sign_in: SignIn, options: dict[str, A
         page.goto(page.url.split("/assignments/")[0] + f"{address}{query}")
         expect(page.locator(".differs").first).to_be_attached()
         assert findings(page) == []
+
+
+def test_what_is_picked_and_what_is_marked_stand_one_above_the_other(sign_in: SignIn) -> None:
+    page = open_page(sign_in)
+    page.keyboard.press("d")
+    against, picked = page.locator("[data-against]"), page.locator("[data-picked]")
+    expect(against).to_be_visible()
+    page.keyboard.press("c")
+    expect(picked).to_be_visible()
+    above, below = picked.bounding_box(), against.bounding_box()
+    assert above
+    assert below
+    assert above["y"] + above["height"] <= below["y"]
+
+
+def test_marks_that_come_late_leave_the_next_task_alone(sign_in: SignIn) -> None:
+    make_pool(TEXTS, ANSWERS)
+    page = sign_in(make_labeler()).open("/rank/")
+    expect(page.locator("[data-next-ready]")).to_be_attached()
+    late: list[Any] = []
+    page.route("**/compare/?a=*", lambda route: late.append(route))
+    for key in ["1", "2", "3", "4", "d"]:
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#answer-A")).to_contain_text(" answer.")
+    with page.expect_response("**/compare/?a=*"):
+        late[0].continue_()
+    page.wait_for_timeout(300)
+    expect(page.locator("[data-against]")).to_be_hidden()
+    expect(page.locator("[data-is-against]")).to_have_count(0)

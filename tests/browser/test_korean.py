@@ -76,7 +76,7 @@ def test_rank_by_keyboard_in_korean(sign_in: SignIn) -> None:
         page.keyboard.press(key)
         expect(said).to_have_text(words)
     page.keyboard.press("u")
-    expect(said).to_have_text("실행을 취소했습니다. 1개 남음.")
+    expect(said).to_have_text("실행 취소: 답변 D: 순위판에서 뺐습니다.")
     page.keyboard.press("4")
     submit = page.get_by_role("button", name="제출")
     expect(submit).to_be_enabled()

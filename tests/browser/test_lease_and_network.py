@@ -206,3 +206,42 @@ def test_skip_gives_the_prompt_back(sign_in: SignIn) -> None:
     page.get_by_role("button", name="Skip it").click()
     expect(page.locator(MESSAGES)).to_contain_text("Skipped")
     assert Slot.objects.get().state == "free"
+
+
+def test_a_task_whose_lease_ran_out_while_it_was_held_is_not_swapped_in(sign_in: SignIn) -> None:
+    """The server says what is the labeler's now: the next task comes by a page load."""
+    make_pool(ANSWERS, ANSWERS[::-1])
+    page = sign_in(make_labeler()).open("/rank/")
+    expect(page.locator("[data-next-ready]")).to_be_attached()
+    place_all(page)
+    page.evaluate(
+        "() => { window.same = true; const now = Date.now; Date.now = () => now() + 4e6; }"
+    )
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(MESSAGES)).to_contain_text("Ranking saved")
+    painted(page)
+    expect(page.locator("[data-progress]")).to_contain_text("0 of 4")
+    assert page.evaluate("window.same") is None
+
+
+def test_a_lost_lease_is_told_and_stays_told(sign_in: SignIn) -> None:
+    """Looking at the page again asks for the lease at once, however long nobody did."""
+    pool = make_pool(ANSWERS)
+    watched = sign_in(make_labeler())
+    watched.forgive("409")
+    page = watched.open("/rank/")
+    expect(page.locator("[data-draggable]")).to_be_attached()
+    end_leases()
+    assert services.lease_next(make_labeler("noah"), pool=pool) is not None
+    page.evaluate(
+        """() => { const now = Date.now; Date.now = () => now() + 12 * 60_000;
+            document.dispatchEvent(new Event('visibilitychange', {bubbles: true})); }"""
+    )
+    warning = page.locator(f"{MESSAGES} .message-warning")
+    expect(warning).to_contain_text("somebody else has this prompt")
+    expect(page.locator("[data-lease-text]")).to_have_text("time is up")
+    place_all(page)
+    expect(warning).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(MESSAGES)).to_contain_text("kept for the reviewers")
+    assert Ranking.objects.get().status == "late"

@@ -178,3 +178,23 @@ def test_a_new_view_is_the_view_of_the_next_task_too(sign_in: SignIn) -> None:
     place(page)
     page.keyboard.press("Control+Enter")
     expect(page.locator(".answers strong")).to_have_text("Of the second prompt")
+
+
+def test_a_page_of_a_newer_server_is_loaded_with_its_own_scripts(sign_in: SignIn) -> None:
+    make_pool(ANSWERS, SECOND)
+    page = sign_in(make_labeler()).page
+
+    def upgraded(route: Route) -> None:
+        answer = route.fetch()
+        newer = answer.text().replace('data-version="', 'data-version="newer-')
+        route.fulfill(response=answer, body=newer)
+
+    page.route("**/?ahead", upgraded)
+    with page.expect_response("**/?ahead"):
+        page.goto(page.url + "rank/")
+    page.evaluate("window.same = true")
+    place(page)
+    page.wait_for_timeout(300)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#answer-A")).to_contain_text("second prompt")
+    assert page.evaluate("window.same") is None, "no new page was loaded"

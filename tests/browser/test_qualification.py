@@ -177,7 +177,7 @@ def test_a_change_of_the_guidelines_is_read_without_leaving_the_page(sign_in: Si
     for key in "234":
         page.keyboard.press(key)
     page.keyboard.press("Control+Enter")
-    # The task that was held ready meanwhile knows it too.
+    # The task that was held ready meanwhile knows it too, or is not taken.
     expect(page.locator("[data-drop='1'] .chip")).to_have_count(0)
     expect(page.locator("[data-guideline-news]")).to_have_count(0)
     page.wait_for_timeout(500)

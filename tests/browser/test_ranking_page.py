@@ -81,7 +81,7 @@ def test_keys_move_undo_and_redo(sign_in: SignIn) -> None:
     expect(rank_of["B"]).to_have_value("2")
     page.keyboard.press("Shift+U")
     expect(rank_of["B"]).to_have_value("3")
-    expect(page.locator("[data-announce]")).to_have_text("Redone. 1 left.")
+    expect(page.locator("[data-announce]")).to_have_text("Redone: B on rank 3. 1 left.")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  createOrder, nextUnplaced, onRank, place, rankOf, record, redo, shift, startHistory,
+  createOrder, moved, nextUnplaced, onRank, place, rankOf, record, redo, shift, startHistory,
   tie, tiedWith, undo, unplace, unplaced,
 } from "../../labeling/static/labeling/js/order.js";
 
@@ -114,4 +114,12 @@ test("a new change forgets what was undone, no change forgets nothing", () => {
   assert.equal(record(history, history.present), history);
   history = record(history, place(history.present, "B", 1));
   assert.equal(redo(history).present, history.present);
+});
+
+test("what an undo concerns is the one that moved; of several, the one in hand", () => {
+  const before = placing(four(), { A: 1, B: 2 });
+  assert.equal(moved(before, place(before, "C", 1), "A"), "C");
+  assert.equal(moved(place(before, "C", 1), before, "A"), "C");
+  assert.equal(moved(before, shift(before, "B", -1), "B"), "B");
+  assert.equal(moved(before, shift(before, "B", -1), "D"), "A");
 });

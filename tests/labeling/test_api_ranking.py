@@ -2,10 +2,13 @@
 
 import uuid
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from django.db.models import F
+from django.test import Client
 
+from labeling import services
 from labeling.models import Assignment, Comparison, RankedItem, Ranking, Slot
 from tests.conftest import error_code, rank, submission, submit, take
 
@@ -225,3 +228,39 @@ def test_every_task_gets_its_first_ranking_before_any_gets_its_second(cast, make
     for _ in range(3):
         rank(cast.ben, pool)
     assert Ranking.objects.values("task").distinct().count() == 3
+
+
+def test_a_page_of_somebody_else_is_told_to_sign_in_and_nothing_is_stored(cast, pool):
+    """Its work waits for its labeler; that the task is not this one's must not end it."""
+    task = take(cast.ben, pool)
+    path = f"/api/v1/assignments/{task['assignment']}/submit/"
+    for labeler, whose, status in [
+        (cast.cho, "ben", 401),
+        (cast.ben, "cho", 401),
+        (cast.ben, "%EB%AF%BC%EC%95%84", 401),
+        (cast.cho, "cho", 404),
+        (cast.ben, "ben", 201),
+    ]:
+        session = Client()
+        session.force_login(labeler.user)
+        answer = session.post(
+            path,
+            submission(task),
+            content_type="application/json",
+            headers={"X-Labeler": whose},
+        )
+        assert answer.status_code == status, whose
+    assert Ranking.objects.get().assignment.labeler == cast.ben.user
+
+
+@pytest.mark.parametrize("name", ["민아", "nina+night@example.org"])
+def test_any_name_can_be_the_name_of_a_page(name, pool):
+    session = Client()
+    session.force_login(services.create_user(username=name, password=None, role="labeler"))
+    answer = session.post(
+        "/api/v1/assignments/next/",
+        {"pool": pool.pk},
+        content_type="application/json",
+        headers={"X-Labeler": quote(name, safe="")},
+    )
+    assert answer.status_code == 200

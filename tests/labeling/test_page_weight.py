@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urljoin
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.staticfiles import finders
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
+from labeling.templatetags.scripts import modules, reachable, static_version
 from tests.browser.world import ANSWERS, PASSWORD, make_labeler, make_pool
 
 MAX_BYTES = 60_000
-COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
-IMPORTED = re.compile(r"""\b(?:from|import)\s*\(?\s*["']([^"']+)["']""")
-COMPUTED_IMPORT = re.compile(r"\bimport\s*\(\s*[^\"'\s]")
 
 
 def scripts_named_in(html: str) -> set[str]:
@@ -25,37 +23,47 @@ def scripts_named_in(html: str) -> set[str]:
     return set(re.findall(rf'"({re.escape(settings.STATIC_URL)}[^"]+\.m?js)\b', html))
 
 
-def file_of(url: str) -> Path:
-    path = finders.find(url.removeprefix(settings.STATIC_URL))
-    assert path, f"{url} is on the page but not among the static files"
-    return Path(path)
-
-
-def reachable(urls: set[str], file_of: Callable[[str], Path] = file_of) -> dict[str, int]:
-    """Address → bytes of every script that these load, and those load, before compression."""
-    sizes: dict[str, int] = {}
-    ahead = list(urls)
-    while ahead:
-        if (url := ahead.pop()) in sizes:
-            continue
-        content = file_of(url).read_bytes()
-        sizes[url] = len(content)
-        code = COMMENT.sub("", content.decode())
-        assert not COMPUTED_IMPORT.search(code), f"{url}: nobody can tell what this imports"
-        ahead += [urljoin(url, name) for name in IMPORTED.findall(code)]
-    return sizes
+def ranking_page() -> str:
+    make_pool(ANSWERS)
+    client = Client()
+    client.login(username=make_labeler().username, password=PASSWORD)
+    return client.get("/rank/", follow=True).content.decode()
 
 
 @pytest.mark.django_db
 def test_the_ranking_page_loads_little_javascript() -> None:
-    make_pool(ANSWERS)
-    client = Client()
-    client.login(username=make_labeler().username, password=PASSWORD)
-    html = client.get("/rank/", follow=True).content.decode()
-    sizes = reachable(scripts_named_in(html))
+    sizes = reachable(scripts_named_in(ranking_page()))
     names = {url.rsplit("/", 1)[-1] for url in sizes}
     assert {"shell.js", "rank.js", "board.js", "drag.js"} <= names, "the search lost its way"
     assert sum(sizes.values()) <= MAX_BYTES, sizes
+
+
+@pytest.mark.django_db
+def test_what_the_page_imports_is_asked_for_with_the_page_itself() -> None:
+    """Not when the module that imports it has come and was read, level by level."""
+    html = ranking_page()
+    scripts = set(re.findall(r'<script type="module" src="([^"]+)"', html))
+    preloaded = set(re.findall(r'<link rel="modulepreload" href="([^"]+)"', html))
+    assert "/static/labeling/js/rank.js" in scripts
+    assert preloaded == reachable(scripts).keys() - scripts
+    assert html.index("modulepreload") < html.index("<script")
+
+
+def test_an_import_that_comes_while_the_page_is_worked_on_is_seen(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.js").write_text("")
+    (tmp_path / "b.js").write_text("")
+    monkeypatch.setattr(finders, "find", lambda name: str(tmp_path / name))
+    settings.DEBUG = True
+    assert "b.js" not in modules("page.js")
+    (tmp_path / "page.js").write_text('import "./b.js";')
+    assert '<link rel="modulepreload" href="/static/b.js">' in modules("page.js")
+
+
+@pytest.mark.django_db
+def test_the_page_says_which_version_of_the_scripts_it_was_written_for() -> None:
+    assert f'data-version="{static_version()}"' in ranking_page()
 
 
 def test_what_a_module_loads_later_is_counted_too(tmp_path: Path) -> None:
@@ -71,5 +79,11 @@ def test_what_a_module_loads_later_is_counted_too(tmp_path: Path) -> None:
 
 def test_an_import_that_nobody_can_follow_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page.js").write_text("await import(form.dataset.library);")
-    with pytest.raises(AssertionError, match="nobody can tell"):
+    with pytest.raises(ImproperlyConfigured, match="nobody can tell"):
         reachable({"/static/page.js"}, lambda _: tmp_path / "page.js")
+
+
+def test_a_string_after_the_word_from_is_no_import(tmp_path: Path) -> None:
+    (tmp_path / "page.js").write_text('const asked = query.get("from") ?? "";\n')
+    sizes = reachable({"/static/page.js"}, lambda _: tmp_path / "page.js")
+    assert list(sizes) == ["/static/page.js"]

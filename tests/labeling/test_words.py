@@ -9,8 +9,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from labeling.templatetags.scripts import file_of, reachable
 from tests.browser.world import ANSWERS, PASSWORD, make_labeler, make_pool
-from tests.labeling.test_page_weight import file_of, reachable, scripts_named_in
+from tests.labeling.test_page_weight import scripts_named_in
 
 TEMPLATES = Path(settings.BASE_DIR) / "templates" / "labeling"
 WORDS = re.compile(r'data-word="([a-z-]+)"')

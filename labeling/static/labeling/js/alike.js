@@ -1,10 +1,10 @@
-/** Answers that say the same in nearly the same words: once one has a rank, the others may tie with it. */
+/** Answers that say nearly the same: once one has a rank, the others may tie with it. */
 
 import { nextUnplaced, place } from "./order.js";
 
 const one = (name, within) => within.querySelector(`[data-${name}]`);
 
-/** Bind the proposals on the `cards` of `form`; `page` gives `order` and `current`, can `change` and `focus`. */
+/** Bind the proposals on the `cards` of `form`; `page` tells how they stand, and changes it. */
 export function enableAlike(form, cards, page) {
   const dismissed = new Set();
   const rows = [...form.querySelectorAll("[data-alike]")];
@@ -40,7 +40,7 @@ export function enableAlike(form, cards, page) {
   });
   return {
     shown,
-    /** Tie what is like this card; else what is like the one placed last. */
+    /** Tie what is like this card, or the one placed last. */
     accept() {
       const near = [page.current(), page.order().trail.at(-1)].filter(Boolean);
       const row = near.map((alias) => one("alike", cards.get(alias))).find(offers);

@@ -21,7 +21,7 @@ export function readAnswers(form, aliases) {
   };
 }
 
-/** Fill the form's fields with `answers`; what they lack is cleared. */
+/** Fill the form; what the answers lack is cleared. */
 export function writeAnswers(form, aliases, { ranks = {}, ratings = {}, flags = {}, note = "" }) {
   for (const alias of aliases) {
     rankField(form, alias).value = ranks[alias] ?? "";

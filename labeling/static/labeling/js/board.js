@@ -47,10 +47,7 @@ function reach(board, x, y) {
   if (step > 0 ? bottom > innerHeight : top < 0) scrollBy(0, step);
 }
 
-/**
- * Let chips and the badges of the cards be dragged onto ranks: `lifted(alias)`, `over(alias, rank)`,
- * rank null for the tray, then `dropped(alias, rank)`, undefined where it was given up.
- */
+/** Let chips and badges be dragged onto ranks, null for the tray; one that is given up has none when dropped. */
 export function enableDragging(page, board, { lifted, over, dropped }) {
   let lit = null;
 
@@ -81,7 +78,6 @@ export function enableDragging(page, board, { lifted, over, dropped }) {
       item.removeAttribute("data-away");
       delete document.body.dataset.dragging;
       dropped(alias, place ? rankOf(place) : undefined);
-      return place ? chipOf(board, alias) : item;
     },
   });
   page.dataset.draggable = "";

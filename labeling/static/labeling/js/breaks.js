@@ -1,15 +1,14 @@
 /** A reminder of breaks: it counts minutes at work, in all tabs together, and waits in a corner. */
 
+import { keep, kept } from "./kept.js";
+
 const KEY = "at-work";
 const TICK = 15_000;
-// So long without a hand on it, a page is not being worked on; so long a pause was a break.
+// So long without a hand, nobody works; so long, it was a break.
 const IDLE = 60_000;
 const BREAK = 5 * 60_000;
 
-/**
- * What stands once a hand was on a page at `active`: milliseconds at work, when the last hand was on
- * one, and at how many milliseconds was reminded last. All in all tabs together.
- */
+/** What stands once a hand was on a page at `active`: milliseconds at work, the last hand, the last reminder. */
 export function counted(state, active) {
   const pause = active - state.active;
   if (pause <= 0) return state;
@@ -18,17 +17,9 @@ export function counted(state, active) {
 }
 
 function stored(now) {
-  try {
-    const state = JSON.parse(localStorage.getItem(KEY));
-    if (Number.isFinite(state?.worked + state?.active + state?.reminded)) return state;
-  } catch { /* another version's, or storage is off */ }
-  return { worked: 0, active: now, reminded: 0 };
-}
-
-function keep(state) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(state));
-  } catch { /* storage is off: the page counts for itself alone */ }
+  const state = kept(KEY);
+  const isOurs = Number.isFinite(state?.worked + state?.active + state?.reminded);
+  return isOurs ? state : { worked: 0, active: now, reminded: 0 };
 }
 
 function start(place) {
@@ -43,7 +34,7 @@ function start(place) {
       state.reminded = state.worked;
       place.append(place.querySelector("template").content.cloneNode(true));
     }
-    keep(state);
+    keep(KEY, state);
   };
   place.addEventListener("click", ({ target }) => {
     if (target.closest("[data-break-later]")) place.querySelector(".break-words").remove();

@@ -1,5 +1,6 @@
 /** Comparing on the ranking page: two answers side by side, or all against one. */
 
+import { readPage } from "./api.js";
 import { actionOf } from "./keys.js";
 import { rankOf } from "./order.js";
 import { announce, showState } from "./telling.js";
@@ -23,10 +24,7 @@ function scrollTogether(dialog) {
   }, true);
 }
 
-/**
- * Bind what compares the `cards` of `form`. `page` gives `order`, `current`, `view`; it can `move` an
- * alias, `focus` a card, `undo`, `redo`, and mark what differs from a card by `against`.
- */
+/** Bind what compares the `cards` of `form`; `page` tells how they stand, and changes it. */
 export function enableComparing(form, cards, page) {
   const dialog = one("beside", form);
   let picked = null;
@@ -36,8 +34,10 @@ export function enableComparing(form, cards, page) {
 
   function hint(name, alias) {
     const pill = one(name, form);
+    const hadFocus = pill.contains(document.activeElement);
     pill.hidden = !alias;
     for (const [other, card] of cards) card.toggleAttribute(`data-is-${name}`, other === alias);
+    if (hadFocus && !alias) page.focus(page.current());
     if (!alias) return;
     one("hint", pill).textContent = say(name, { alias });
     announce(say(name, { alias }));
@@ -47,7 +47,9 @@ export function enableComparing(form, cards, page) {
     const first = picked;
     picked = first ? null : alias;
     hint("picked", picked);
-    if (first && alias && alias !== first) open(`?a=${first}&b=${alias}&view=${page.view()}`);
+    if (!first) return;
+    if (alias && alias !== first) open(`?a=${first}&b=${alias}&view=${page.view()}`);
+    else announce(say("unpicked", { alias: first }));
   }
 
   function differ() {
@@ -59,11 +61,11 @@ export function enableComparing(form, cards, page) {
   const sides = () => all("side", dialog);
   const other = () => sides().map((part) => part.dataset.side).find((alias) => alias !== side);
   const turn = (index) => one("side-text", sides()[index]).focus();
-  const tell = (text) => { one("heard", dialog).textContent = text; };
 
   async function open(address) {
-    const text = await fetch(form.dataset.compareUrl + address).then((r) => r.text()).catch(() => "");
-    const found = one("comparison", new DOMParser().parseFromString(text, "text/html"));
+    const found = await readPage(form.dataset.compareUrl + address)
+      .then((page) => one("comparison", page)).catch(() => null);
+    if (!form.isConnected) return undefined;
     if (!found) return showState(say("view-failed"), "bad");
     const at = sides().findIndex((part) => part.dataset.side === side);
     // What was revealed on the page is revealed here.
@@ -82,12 +84,7 @@ export function enableComparing(form, cards, page) {
     const field = form.elements.namedItem(`rank_${part.dataset.side}`).cloneNode(true);
     Object.assign(field, { id: "", name: "" });
     one("side-rank", part).append(field);
-    field.addEventListener("change", () => put(part.dataset.side, Number(field.value)));
-  }
-
-  function put(alias, rank) {
-    page.move(alias, rank);
-    tell(one("announce", document).textContent);
+    field.addEventListener("change", () => page.move(part.dataset.side, Number(field.value)));
   }
 
   function shown() {
@@ -96,17 +93,17 @@ export function enableComparing(form, cards, page) {
 
   const acts = {
     place(rank) {
-      put(side, rank);
+      page.move(side, rank);
       if (!(other() in page.order().ranks)) turn(sides().findIndex((part) => part.dataset.side !== side));
     },
     /** This side beside the other one; the other beside this one where only this one has a rank. */
     tie() {
       const { ranks } = page.order();
       const [moved, fixed] = other() in ranks ? [side, other()] : [other(), side];
-      if (fixed in ranks) put(moved, ranks[fixed]);
-      else tell(say("neither-ranked"));
+      if (fixed in ranks) page.move(moved, ranks[fixed]);
+      else announce(say("neither-ranked"));
     },
-    unplace: () => put(side, 0),
+    unplace: () => page.move(side, 0),
     undo: page.undo,
     redo: page.redo,
     compare: () => dialog.close(),

@@ -1,18 +1,10 @@
-/**
- * Carrying a thing by mouse, finger or pen. Only a copy moves; Escape, a cancelled pointer and a lost
- * capture give up.
- */
+/** Carrying a copy of a thing by mouse, finger or pen. Escape and a lost pointer give up. */
 
-// A press becomes a pull after so many pixels.
+// A press is a pull after so many pixels.
 const PULL = 4;
-// A finger that rests so long (ms, pixels) does not scroll.
+// A finger that rests so (ms, pixels) does not scroll.
 const REST = 250;
 const STRAY = 8;
-
-const GLIDE = { duration: 120, easing: "ease-out" };
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-
-const at = (x, y) => `translate(${x}px, ${y}px)`;
 
 /** A picture of `item`, moved by its transform alone. */
 function copyOf(item, { width, height }) {
@@ -24,16 +16,10 @@ function copyOf(item, { width, height }) {
   return copy;
 }
 
-function glide(copy, home) {
-  const { left, top, width } = home.getBoundingClientRect();
-  if (!width || still.matches) return copy.remove();
-  return copy.animate({ transform: at(left, top) }, GLIDE).finished.then(() => copy.remove());
-}
-
 /**
  * Let things on `page` be carried. `grab(event)` gives {item, rest} or null; with `rest` a finger must
- * rest on it first. `lifted(item)` and, each frame, `carried(item, x, y)` follow; `ended(item, place)`,
- * without a place when given up, returns the element that the copy goes home to.
+ * rest on it first. `lifted(item)` and, each frame, `carried(item, x, y)` follow; then `ended(item, place)`,
+ * without a place when given up.
  */
 export function enableCarrying(page, { grab, lifted, carried, ended }) {
   let load = null;
@@ -89,7 +75,7 @@ export function enableCarrying(page, { grab, lifted, carried, ended }) {
 
   function follow() {
     const { item, copy, pulled, x, y, left, top } = load;
-    copy.style.transform = at(x + left, y + top);
+    copy.style.transform = `translate(${x + left}px, ${y + top}px)`;
     if (pulled) carried(item, x, y);
     load.frame = requestAnimationFrame(follow);
   }
@@ -101,7 +87,9 @@ export function enableCarrying(page, { grab, lifted, carried, ended }) {
     clearTimeout(timer);
     cancelAnimationFrame(frame);
     // A finger that only rested may have a place opened beneath it.
-    if (copy) glide(copy, ended(item, pulled ? place : undefined));
+    if (!copy) return;
+    copy.remove();
+    ended(item, pulled ? place : undefined);
   }
 
   page.addEventListener("pointerdown", press);

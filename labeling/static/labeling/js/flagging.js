@@ -7,15 +7,16 @@ import { say } from "./words.js";
 export function enableFlagging(form) {
   const fold = document.querySelector("[data-flagging]");
   const button = fold.querySelector("button");
-  const state = fold.querySelector("[data-flag-state]");
   const fields = [...fold.querySelectorAll("input")];
+  const tell = (text) => { fold.querySelector("[data-flag-state]").textContent = text; };
 
-  async function send() {
+  button.addEventListener("click", async (event) => {
+    event.preventDefault();
     const given = new FormData(form);
     const reason = given.get("flag_reason");
     if (!reason) {
       fields[0].focus();
-      state.textContent = say("flag-why");
+      tell(say("flag-why"));
       return;
     }
     button.disabled = true;
@@ -23,16 +24,10 @@ export function enableFlagging(form) {
       await post(button.dataset.flagUrl, { reason, detail: given.get("flag_detail") });
       for (const field of fields) field.checked = false;
       fields.at(-1).value = "";
-      state.textContent = say("flagged");
+      tell(say("flagged"));
     } catch (error) {
-      state.textContent = error.status ? error.message : say("flag-not-sent");
-    } finally {
-      button.disabled = false;
+      tell(error.status ? error.message : say("flag-not-sent"));
     }
-  }
-
-  button.addEventListener("click", (event) => {
-    event.preventDefault();
-    send();
+    button.disabled = false;
   });
 }

@@ -1,22 +1,28 @@
 /** Words to the labeler at the head of the page: now, or on the page that comes. */
 
 const messages = document.querySelector("[data-messages]");
+const coming = () => JSON.parse(sessionStorage.getItem("news")) ?? [];
 
-/** Show a message; `level` is success, which passes by itself, or warning. */
+/** Show a message; gives its element. A success passes by itself, a warning stays until it is closed. */
 export function flash({ level, text }) {
-  const message = document.createElement("p");
-  message.className = `message message-${level}`;
-  const icon = document.querySelector(`template[data-icon="${level}"]`);
-  message.append(icon?.content.cloneNode(true) ?? "", text);
-  messages?.replaceChildren(message);
+  const { content } = document.querySelector(`[data-message="${level}"]`);
+  const message = content.firstElementChild.cloneNode(true);
+  message.querySelector("[data-message-text]").textContent = text;
+  if (level === "success") messages.querySelector(".message-success")?.remove();
+  messages.append(message);
+  return message;
 }
 
 /** Leave a message for the next page. */
-export const flashNext = (news) => sessionStorage.setItem("flash", JSON.stringify(news));
+export const flashNext = (news) => sessionStorage.setItem("news", JSON.stringify([...coming(), news]));
 
 export function showFlash() {
-  const news = JSON.parse(sessionStorage.getItem("flash"));
-  if (!news) return;
-  sessionStorage.removeItem("flash");
-  flash(news);
+  coming().forEach(flash);
+  sessionStorage.removeItem("news");
 }
+
+messages.addEventListener("click", ({ target }) => {
+  if (!target.closest("[data-message-close]")) return;
+  target.closest(".message").remove();
+  document.querySelector("main").focus({ preventScroll: true });
+});

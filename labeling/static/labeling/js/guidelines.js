@@ -1,8 +1,5 @@
 /** "I have read it" without leaving the page: what is not submitted yet stays where it is. */
 
-const read = new Set();
-const keyOf = (form) => `${form.getAttribute("action")} ${form.elements.version.value}`;
-
 function takeAway(form) {
   const news = form.closest("[data-guideline-news]");
   const fold = news.nextElementSibling;
@@ -12,30 +9,19 @@ function takeAway(form) {
 }
 
 async function markRead(form) {
-  const button = form.querySelector("button");
-  button.disabled = true;
+  form.querySelector("button").disabled = true;
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) })
     .catch(() => null);
-  button.disabled = false;
-  if (!answer?.ok) {
-    // The plain way tells what is wrong.
-    form.dataset.plain = "yes";
-    form.requestSubmit();
-    return;
-  }
-  read.add(keyOf(form));
+  // The plain way tells what is wrong.
+  if (!answer?.ok) return form.submit();
   takeAway(form);
+  // The task that is held ahead still says that they are new.
+  return dispatchEvent(new Event("guidelines-read"));
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target.closest("[data-read-guidelines]");
-  if (!form || form.dataset.plain) return;
+  if (!form) return;
   event.preventDefault();
   markRead(form);
 });
-
-// A task that was fetched ahead may still say that they are new.
-new MutationObserver(() => {
-  const form = document.querySelector("[data-read-guidelines]");
-  if (form && read.has(keyOf(form))) takeAway(form);
-}).observe(document.querySelector("main"), { childList: true, subtree: true });

@@ -1,15 +1,20 @@
-/** Unfinished work that the server does not have yet, kept in this browser. */
+/** What this browser keeps; where its store is full or forbidden, nothing. */
 
-const key = (id) => `podium draft ${id}`;
+/** The name of unfinished work that the server does not have. */
+export const draftOf = (id) => `podium draft ${id}`;
 
-export function keep(id, draft) {
+export function keep(key, value) {
   try {
-    localStorage.setItem(key(id), JSON.stringify(draft));
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch { /* the server has its own */ }
+}
+
+export function kept(key) {
+  try {
+    return JSON.parse(localStorage.getItem(key));
   } catch {
-    // A full or forbidden store: the server's draft is what there is.
+    return null;
   }
 }
 
-export const kept = (id) => JSON.parse(localStorage.getItem(key(id)));
-
-export const forget = (id) => localStorage.removeItem(key(id));
+export const forget = (key) => localStorage.removeItem(key);

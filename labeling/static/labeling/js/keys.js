@@ -1,9 +1,12 @@
 /** Which key means what on the ranking page; what it does is the page's business. */
 
 const ARROWS = { ArrowDown: 1, ArrowUp: -1 };
+// Where another alphabet is set, or composed with, the key's place says which letter is meant.
+const letterOf = (key, code) =>
+  (key > "~" || key === "Process" ? code.replace("Key", "") : key).toLowerCase();
 const LETTERS = {
   j: ["focus", 1], k: ["focus", -1], o: ["open"], f: ["flags"], m: ["view", "markdown"],
-  r: ["view", "raw"], u: ["undo"], c: ["compare"], d: ["differ"], t: ["alike"], Escape: ["unpick"],
+  r: ["view", "raw"], u: ["undo"], c: ["compare"], d: ["differ"], t: ["alike"], escape: ["unpick"],
 };
 
 /** The action of a keyboard event as [name, argument], or null where the key keeps its own meaning. */
@@ -19,6 +22,7 @@ export function actionOf(event, target = event.target) {
   if (digit) return [shift ? "rate" : "place", digit];
   if (key in ARROWS && target.type !== "radio") return [shift ? "shift" : "focus", ARROWS[key]];
   if (key === "Backspace" || key === "Delete") return ["unplace"];
-  if (shift && key.toLowerCase() === "u") return ["redo"];
-  return LETTERS[key] ?? null;
+  const letter = letterOf(key, code);
+  if (shift) return letter === "u" ? ["redo"] : null;
+  return LETTERS[letter] ?? null;
 }

@@ -1,7 +1,6 @@
 /**
- * Who stands on which rank: pure functions over frozen orders {aliases, ranks, trail}, the aliases as
- * shown, the rank of each placed one (1 is best, equal ranks tie) and the order of placing. A change
- * returns a new order, or the same one when nothing changed.
+ * Who stands on which rank: pure functions on frozen orders of aliases as shown, ranks (1 is best,
+ * equal ones tie) and the trail of placing. A change returns a new order, or the same when nothing changed.
  */
 
 const make = (aliases, ranks, trail) =>
@@ -11,7 +10,7 @@ const make = (aliases, ranks, trail) =>
 export function createOrder(aliases, ranks = {}) {
   const placed = aliases.filter((alias) => fits(ranks[alias], aliases));
   return make(
-    Object.freeze([...aliases]),
+    aliases,
     Object.fromEntries(placed.map((alias) => [alias, ranks[alias]])),
     placed,
   );
@@ -64,6 +63,12 @@ export function nextUnplaced(order, alias) {
   const start = order.aliases.indexOf(alias) + 1;
   const round = [...order.aliases.slice(start), ...order.aliases.slice(0, start)];
   return round.find((other) => !(other in order.ranks)) ?? null;
+}
+
+/** The alias whose rank differs between two orders; of several `favourite`, where it is one. */
+export function moved(before, after, favourite) {
+  const all = after.aliases.filter((alias) => before.ranks[alias] !== after.ranks[alias]);
+  return all.includes(favourite) ? favourite : all[0];
 }
 
 export const startHistory = (order) => ({ past: [], present: order, future: [] });

@@ -1,23 +1,31 @@
 /**
- * Submissions on their way: each waits in this browser until the server has answered it. Its
- * submission_id makes it safe to send again, by another page or tab too.
+ * Submissions on their way wait in this browser until the server has answered. Their submission_id
+ * makes it safe to send them again, from another tab too.
  */
 
 import { passes, post } from "./api.js";
+import { kept } from "./kept.js";
 
 const FIRST_RETRY = 2_000;
 const LONGEST_RETRY = 30_000;
 
-/** Submit `entry`; an ended lease is taken anew first. */
+/** Submit `body`. Only the number of its ranking says that it is stored. */
+async function submit(url, body) {
+  const answer = await post(url, body);
+  if (!answer.ranking) throw new TypeError(url);
+  return answer;
+}
+
+/** Submit an entry; an ended lease is taken anew first. */
 async function send({ url, heartbeatUrl, body }) {
   try {
-    return await post(url, body);
+    return await submit(url, body);
   } catch (error) {
     if (error.code !== "lease_expired") throw error;
     // Where the place is gone the next answer says so: the ranking is kept as late.
     await post(heartbeatUrl, { lease_token: body.lease_token })
       .catch((lost) => { if (lost.code !== "lease_expired") throw lost; });
-    return post(url, body);
+    return submit(url, body);
   }
 }
 
@@ -28,12 +36,13 @@ export function openOutbox(labeler, { sent, refused, waiting }) {
   let timer = 0;
   let delay = FIRST_RETRY;
 
-  const entries = () => JSON.parse(localStorage.getItem(key)) ?? [];
+  const entries = () => kept(key) ?? [];
   const store = (list) => localStorage.setItem(key, JSON.stringify(list));
   const remove = ({ body }) =>
     store(entries().filter((other) => other.body.submission_id !== body.submission_id));
 
   async function sendAll() {
+    let again = false;
     for (const entry of entries()) {
       try {
         const answer = await send(entry);
@@ -41,16 +50,21 @@ export function openOutbox(labeler, { sent, refused, waiting }) {
         delay = FIRST_RETRY;
         sent(entry, answer);
       } catch (error) {
-        if (passes(error)) {
+        again ||= passes(error);
+        if (!passes(error)) {
+          remove(entry);
+          refused(entry, error);
+        } else if (error.status >= 500) waiting(entry, error);
+        else {
+          // Without a connection, or signed out, none will pass.
           for (const other of entries()) waiting(other, error);
-          timer = setTimeout(drain, delay);
-          delay = Math.min(delay * 2, LONGEST_RETRY);
-          return;
+          break;
         }
-        remove(entry);
-        refused(entry, error);
       }
     }
+    if (!again) return;
+    timer = setTimeout(drain, delay);
+    delay = Math.min(delay * 2, LONGEST_RETRY);
   }
 
   /** Send what waits, in order; one run at a time. */

@@ -5,7 +5,7 @@ import { enableDragging, showBoard } from "./board.js";
 import { actionOf } from "./keys.js";
 import * as orders from "./order.js";
 import { prepareReading } from "./reading.js";
-import { announce, leftText, placeText, staysText } from "./telling.js";
+import { announce, placeText, staysText } from "./telling.js";
 import { say } from "./words.js";
 
 const form = document.querySelector("[data-trial]");
@@ -67,9 +67,12 @@ const move = (alias, rank) => change(
 function travel(step, word) {
   const before = history.present;
   history = step(history);
-  if (history.present === before) return;
-  show();
-  announce(say(word, { left: leftText(history.present) }));
+  const order = history.present;
+  if (order === before) return;
+  current = orders.moved(before, order, current);
+  if (document.activeElement.closest("[data-card]")) focusCard(current);
+  else show();
+  announce(say(word, { what: placeText(order, current) }));
 }
 
 const actions = {

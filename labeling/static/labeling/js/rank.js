@@ -1,7 +1,4 @@
-/**
- * The ranking page: binds cards, board and keys to one order, task after task. The form's fields stay
- * what is sent; the submission travels while the next task is shown.
- */
+/** The ranking page: binds cards, board and keys to one order, task after task. The form's fields are sent. */
 
 import { enableAlike } from "./alike.js";
 import { readAnswers, readRanks, writeAnswers } from "./answers.js";
@@ -15,24 +12,22 @@ import { prepareReading } from "./reading.js";
 import { connect } from "./server.js";
 import { enableSubmitting } from "./submitting.js";
 import { holdAhead } from "./tasks.js";
-import { announce, leftText, placeText, showLease, showProblem, showState, staysText } from "./telling.js";
+import { announce, placeText, showLease, showProblem, showState, staysText } from "./telling.js";
 import { enableViews } from "./views.js";
 import { say } from "./words.js";
 
 // The second click of a double click is not meant for the next task.
 const DOUBLE_CLICK = 500;
-// What a key that is held down may do again and again.
+// What a key may do again while it is held down.
 const REPEATABLE = ["focus", "shift"];
 
 const one = (name, within = document) => within.querySelector(`[data-${name}]`);
 
 // The task in hand; `begin` sets all of it.
-let form, cards, aliases, board, history, current, busy, server, ahead, views, comparing, alike;
+let form, cards, aliases, board, history, current, busy, server, ahead, views, comparing, alike, warning;
 let begunAt = -Infinity;
 
 const rankField = (alias) => form.elements.namedItem(`rank_${alias}`);
-
-// --- showing ---
 
 function show() {
   const order = history.present;
@@ -43,7 +38,6 @@ function show() {
     card.toggleAttribute("data-placed", alias in order.ranks);
     card.toggleAttribute("data-current", alias === current);
     one("tie", card).textContent = ties.length ? say("tied-with", { ties: ties.join(", ") }) : "";
-    showFlagCount(card);
   }
   const left = orders.unplaced(order).length;
   one("progress").textContent = left
@@ -51,14 +45,9 @@ function show() {
   one("submit").disabled = left > 0 || busy;
   one("undo").disabled = !history.past.length;
   one("redo").disabled = !history.future.length;
+  for (const part of form.querySelectorAll("[data-board], [data-source], select, fieldset")) part.inert = busy;
   comparing.shown();
   alike.shown();
-}
-
-function showFlagCount(card) {
-  const count = card.querySelectorAll("[data-flags] input:checked").length;
-  const badge = one("flag-count", card);
-  if (badge) badge.textContent = count || "";
 }
 
 function focusCard(alias) {
@@ -68,9 +57,8 @@ function focusCard(alias) {
   cards.get(alias).scrollIntoView({ block: "nearest" });
 }
 
-// --- changing ---
-
 function change(alias, order, { advance = false } = {}) {
+  if (busy) return;
   const before = history.present;
   history = orders.record(history, order);
   show();
@@ -98,20 +86,25 @@ const dragging = {
   },
 };
 
+/** Undo or redo, and go to the card concerned: the next key ranks that one. */
 function travel(step, word) {
   const before = history.present;
+  if (busy) return;
   history = step(history);
-  if (history.present === before) return;
-  show();
-  announce(say(word, { left: leftText(history.present) }));
+  const order = history.present;
+  if (order === before) return;
+  current = orders.moved(before, order, current);
+  if (document.activeElement.closest("[data-card]")) focusCard(current);
+  else show();
+  announce(say(word, { what: placeText(order, current) }));
   server.changed();
 }
 
 function rate(alias, quality) {
   const pip = form.querySelector(`[name="quality_${alias}"][value="${quality}"]`);
-  if (!pip) return;
-  pip.checked = true;
-  announce(say("rated", { alias, quality }));
+  if (!pip || busy) return;
+  pip.checked = !pip.checked;
+  announce(say(pip.checked ? "rated" : "unrated", { alias, quality }));
   server.changed();
 }
 
@@ -141,17 +134,15 @@ const actions = {
   submit: () => form.requestSubmit(),
 };
 
-// --- handing in ---
-
 const tell = {
   active: () => ahead.refresh(),
   saved: () => showState(say("draft-saved")),
   notSaved: (error) => showState(error.status ? error.message : say("not-saved"), "bad"),
   lease: showLease,
   leaseLost(error) {
-    if (error.code === "lease_expired") showState(say("lease-lost"), "warn");
+    if (error.code === "lease_expired") warning = flash({ level: "warning", text: say("lease-lost") });
     else if (error.code === "not_found") location.assign(form.dataset.next);
-    else if (error.code === "assignment_closed") showProblem(form, error.message, { next: true });
+    else if (error.code === "assignment_closed") showProblem(form, error.message, true);
   },
 };
 
@@ -170,6 +161,7 @@ function swap() {
   const next = ahead.take();
   if (!next) return false;
   server.close();
+  warning?.remove();
   begin(next);
   begunAt = performance.now();
   const today = one("today");
@@ -179,9 +171,9 @@ function swap() {
   return true;
 }
 
-function onward(news) {
-  if (swap()) return flash(news);
-  flashNext(news);
+function onward(...news) {
+  if (swap()) return news.forEach(flash);
+  news.forEach(flashNext);
   return location.assign(form.dataset.next);
 }
 
@@ -206,8 +198,6 @@ function submit(event) {
   showState(say("submitting"));
 }
 
-// --- binding ---
-
 function begin(next) {
   form = next;
   cards = new Map([...form.querySelectorAll("[data-card]")].map((c) => [c.dataset.card, c]));
@@ -230,17 +220,18 @@ function begin(next) {
   const readAgain = prepareReading(form, cards);
   views = enableViews(form, {
     shown(name) {
+      if (form !== next) return;
       readAgain();
       if (!cards.has(name)) announce(say(`shown-${name}`));
       comparing.viewed(name);
       ahead.refresh({ again: true });
     },
-    failed: () => showState(say("view-failed"), "bad"),
+    failed: () => form === next && showState(say("view-failed"), "bad"),
   });
   show();
   if (busy) showState(say("submitting"));
   else if (unsent) server.changed();
-  // With a draft restored, the card that the keys speak of may be far down.
+  // After a draft it may be far down.
   if (current !== aliases[0]) cards.get(current).scrollIntoView({ block: "nearest" });
   enableFlagging(form);
   enableDragging(form, board, dragging);
@@ -253,10 +244,7 @@ function bind() {
     if (alias) move(alias, Number(target.value));
   });
   form.addEventListener("input", ({ target }) => {
-    if (target.name?.startsWith("rank_")) return;
-    const card = target.closest("[data-card]");
-    if (card) showFlagCount(card);
-    server.changed();
+    if (!target.name?.startsWith("rank_")) server.changed();
   });
   form.addEventListener("focusin", ({ target }) => {
     const card = target.closest("[data-card]");
@@ -280,8 +268,12 @@ document.addEventListener("keydown", (event) => {
 });
 one("keys-open").addEventListener("click", actions.keys);
 addEventListener("pagehide", () => ahead.release());
-// Back to a task that was left without a page load: the server knows what has become of it.
+// Another tab may have sent what waits here, and tells what became of it.
+addEventListener("storage", () => { if (busy && !outbox.holds(form.dataset.assignment)) onward(); });
+addEventListener("guidelines-read", () => ahead.refresh({ again: true }));
+// Back to a task that was left without a page load; not to a place on this page.
 addEventListener("popstate", async () => {
+  if (location.pathname === form.dataset.pageUrl) return;
   await outbox.drain();
   location.reload();
 });

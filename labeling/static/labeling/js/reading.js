@@ -2,7 +2,7 @@
 
 import { say } from "./words.js";
 
-// A text that is only a little too long is shown whole rather than folded.
+// A text that is only a little too long is not folded.
 const SPARE = 1.3;
 
 /** Fold a long answer; gives what folds it anew. */
@@ -38,18 +38,19 @@ function letRatingsClear(form) {
   });
 }
 
-function foldPanel(button, panel) {
-  button?.addEventListener("click", () => {
-    const open = panel.toggleAttribute("data-open");
-    button.setAttribute("aria-expanded", open);
+function foldPanel(name) {
+  const button = document.querySelector(`[data-${name}-fold]`);
+  button.addEventListener("click", () => {
+    const isOpen = button.closest(`[data-${name}]`).toggleAttribute("data-open");
+    button.setAttribute("aria-expanded", isOpen);
   });
 }
 
-/** Set up everything on the page that helps to read it; gives what folds the answers anew. */
+/** Set all of it up; gives what folds the answers anew. */
 export function prepareReading(form, cards) {
   const folds = [...cards.values()].map(foldLongText);
   letRatingsClear(form);
-  foldPanel(document.querySelector("[data-prompt-fold]"), document.querySelector("[data-prompt]"));
-  foldPanel(form.querySelector("[data-board-fold]"), form.querySelector("[data-board]"));
+  foldPanel("prompt");
+  foldPanel("board");
   return () => folds.forEach((fold) => fold());
 }

@@ -1,7 +1,7 @@
 /** What becomes of submissions, of the task on the page and of those left behind. */
 
 import { flash, flashNext } from "./flash.js";
-import { forget, keep } from "./kept.js";
+import { draftOf, forget, keep } from "./kept.js";
 import { openOutbox } from "./outbox.js";
 import { showProblem, showState } from "./telling.js";
 import { say } from "./words.js";
@@ -17,7 +17,7 @@ export function enableSubmitting(labeler, { form, onward, reopened, free }) {
   const isOnPage = (entry) => entry.id === form().dataset.assignment;
 
   function sent(entry, { status }) {
-    forget(entry.id);
+    forget(draftOf(entry.id));
     const late = status === "late";
     const news = { level: late ? "warning" : "success", text: say(late ? "late" : "saved") };
     if (isOnPage(entry)) return onward(news);
@@ -27,8 +27,9 @@ export function enableSubmitting(labeler, { form, onward, reopened, free }) {
 
   function waiting(entry, error) {
     const text = error.status ? error.message : say("waits");
-    if (isOnPage(entry)) showProblem(form(), text);
-    else showState(text, "bad");
+    if (!isOnPage(entry)) showState(text, "bad");
+    // By the next try the reader is elsewhere on the page.
+    else if (form().querySelector("[data-banner-text]").textContent !== text) showProblem(form(), text);
   }
 
   function refused(entry, error) {
@@ -36,12 +37,12 @@ export function enableSubmitting(labeler, { form, onward, reopened, free }) {
     if (isOnPage(entry)) {
       reopened();
       showState("");
-      showProblem(form(), error.message, { data: error.data, next: isFinal });
+      showProblem(form(), error.message, isFinal);
     } else if (isFinal) {
       flash({ level: "warning", text: say("not-taken", { reason: error.message }) });
       free();
     } else {
-      keep(entry.id, { ...entry.body, at: Date.now() });
+      keep(draftOf(entry.id), { ...entry.body, at: Date.now() });
       flashNext({ level: "warning", text: say("brought-back", { reason: error.message }) });
       location.assign(entry.page);
     }

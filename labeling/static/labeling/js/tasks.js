@@ -1,57 +1,55 @@
 /** The task in hand and the one held ahead, which takes its place without a page load. */
 
-import { post } from "./api.js";
+import { post, readPage } from "./api.js";
 
 /** What of the page belongs to one task. */
 const parts = (page) => new Map([...page.querySelectorAll("[data-part]")].map((p) => [p.dataset.part, p]));
 
-/** Hold the task after `form`'s ready. While a submission is on its way, `isFree()` is false: its task
- * would count as the next. */
+/** Hold the task after `form`'s ready; not while a submitted one, which would count as the next, is on its way. */
 export function holdAhead(form, { isFree }) {
-  const { assignment, pageUrl, aheadUrl, releaseUrl } = form.dataset;
+  const { assignment, pageUrl, aheadUrl, releaseUrl, version } = form.dataset;
   const addressed = (url, id) => url.replace(assignment, id);
   let held = null;
   let asking = null;
   let closed = false;
 
-  async function readPage(id) {
-    const response = await fetch(`${addressed(pageUrl, id)}?ahead`);
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const fits = response.ok && page.querySelector(`[data-assignment="${id}"]`);
-    return fits ? parts(page) : null;
-  }
-
-  async function ask(again) {
-    const answer = await post(aheadUrl, {});
+  async function ask() {
+    const { assignment: id, lease_token: token, lease_seconds: seconds } = await post(aheadUrl, {});
     if (closed) return;
-    if (!answer.assignment) held = null;
-    else if (again || held?.id !== answer.assignment) {
-      const found = await readPage(answer.assignment);
-      held = found && { id: answer.assignment, token: answer.lease_token, found };
+    if (!id) held = null;
+    else if (held?.id !== id || !held.until) {
+      const found = parts(await readPage(`${addressed(pageUrl, id)}?ahead`));
+      const next = found.get("ranking")?.dataset;
+      // What a newer server wrote needs its own scripts.
+      held = next?.assignment === id && next.version === version ? { id, token, found } : null;
     }
+    if (held) held.until = Date.now() + seconds * 1000;
     form.toggleAttribute("data-next-ready", Boolean(held));
   }
 
   /** Take a lease on the next task, or extend it; `again` reads its page anew. */
   function refresh({ again = false } = {}) {
     if (!aheadUrl || closed || !isFree()) return;
-    asking ??= ask(again).catch(() => {}).finally(() => { asking = null; });
+    if (again && held) held.until = 0;
+    asking ??= ask().catch(() => {}).finally(() => { asking = null; });
   }
 
   function release() {
     if (!held) return;
     const { id, token } = held;
     held = null;
-    post(addressed(releaseUrl, id), { lease_token: token }, { keepalive: true }).catch(() => {});
+    post(addressed(releaseUrl, id), { lease_token: token }).catch(() => {});
   }
 
-  /** Put the next task in the place of this one: its form, or null when none is ready. */
+  /** Put the next task in the place of this one: its form, or null when none is the labeler's now. */
   function take() {
-    if (!held) return null;
+    if (!held || Date.now() > held.until) return null;
     closed = true;
     const { id, found } = held;
     for (const [name, part] of parts(document)) part.replaceWith(found.get(name));
     window.history.pushState(null, "", addressed(pageUrl, id));
+    // The choice of a language leads back to the task in hand.
+    document.querySelector(".languages [name=next]").value = location.pathname;
     scrollTo(0, 0);
     return found.get("ranking");
   }

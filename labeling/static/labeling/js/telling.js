@@ -5,16 +5,21 @@ import { say } from "./words.js";
 
 const one = (name, within = document) => within.querySelector(`[data-${name}]`);
 
-export const announce = (text) => { one("announce").textContent = text; };
+/** Say `text`, in the dialog too that hides the page from screen readers. */
+export function announce(text) {
+  for (const place of document.querySelectorAll("[data-announce], [data-heard]")) place.textContent = text;
+}
 
+/** Show `text` beside the button; with a level it is a fault, which is said once. */
 export function showState(text, level = "") {
-  one("save-state").textContent = text;
-  one("save-state").dataset.level = level;
+  const state = one("save-state");
+  if (level && state.textContent !== text) announce(text);
+  state.textContent = text;
+  state.dataset.level = level;
 }
 
 export function showLease(seconds) {
   const lease = one("lease");
-  lease.hidden = false;
   lease.toggleAttribute("data-low", seconds < 60);
   one("lease-text").textContent = seconds < 1
     ? say("time-is-up") : say("minutes", { count: Math.ceil(seconds / 60) });
@@ -28,7 +33,7 @@ export function placeText(order, alias) {
   return say(ties ? "placed-tied" : "placed", { alias, rank, ties, left });
 }
 
-export function leftText(order) {
+function leftText(order) {
   const count = orders.unplaced(order).length;
   return count ? say("left", { count }) : say("none-left");
 }
@@ -38,18 +43,13 @@ export function staysText(order, alias) {
   return rank ? say("stays", { alias, rank }) : say("stays-off", { alias });
 }
 
-/** Show a fault above the answers and on the cards that `data` names. */
-export function showProblem(form, text, { data = {}, next = false } = {}) {
+/** Show a fault above the answers; `next` leads on. */
+export function showProblem(form, text, next = false) {
   const banner = one("banner", form);
   const link = Object.assign(document.createElement("a"), {
     href: form.dataset.next, textContent: say("next-prompt"),
   });
   one("banner-text", form).replaceChildren(text, ...(next ? [" ", link] : []));
-  banner.hidden = !text;
-  for (const card of form.querySelectorAll("[data-card]")) {
-    const isAtFault = Boolean(data.aliases?.includes(card.dataset.card));
-    one("error", card).textContent = isAtFault ? text : "";
-    one("error", card).hidden = !isAtFault;
-  }
-  if (text) banner.scrollIntoView({ block: "center" });
+  banner.hidden = false;
+  banner.scrollIntoView({ block: "center" });
 }

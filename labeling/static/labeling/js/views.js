@@ -1,8 +1,10 @@
 /** Texts as text, as Markdown or raw: rendered by the server, swapped in here. */
 
+import { readPage } from "./api.js";
+
 const barHeight = () => document.querySelector(".bar").offsetHeight;
 
-/** Formulas and tables too wide for their card scroll; the keyboard must reach them. */
+/** What is too wide for its card scrolls; the keyboard must reach it. */
 function reachScrollers() {
   for (const part of document.querySelectorAll(".markdown :is(.formula, .table)")) {
     if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
@@ -19,10 +21,8 @@ function inPlace(page, change) {
 }
 
 /**
- * Switch all texts of the page between views. An answer's alias is a view too: what differs from it
- * is marked in the others.
- *
- * `shown(name)` is called after a change, `failed()` when the server did not give the view.
+ * Switch all texts of the page between views; an answer's alias marks what differs from it. After a
+ * change `shown(name)` is called, `failed()` where the server gave none.
  */
 export function enableViews(page, { shown, failed }) {
   const nav = page.querySelector("[data-views]");
@@ -36,10 +36,9 @@ export function enableViews(page, { shown, failed }) {
   async function fetched(name) {
     const { textsUrl, compareUrl } = page.dataset;
     const isView = nav.querySelector(`[data-view="${name}"]`);
-    const response = await fetch(isView ? `${textsUrl}?view=${name}` : `${compareUrl}?a=${name}`);
-    const answer = new DOMParser().parseFromString(await response.text(), "text/html");
-    const texts = answer.querySelectorAll("[data-text]");
-    if (!response.ok || response.redirected || !texts.length) throw new Error(response.status);
+    const shown = await readPage(isView ? `${textsUrl}?view=${name}` : `${compareUrl}?a=${name}`);
+    const texts = shown.querySelectorAll("[data-text]");
+    if (!texts.length) throw new TypeError(name);
     return new Map([...texts].map((text) => [text.dataset.text, [...text.childNodes]]));
   }
 

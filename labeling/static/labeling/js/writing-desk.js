@@ -1,5 +1,7 @@
 /** What the pages for writing share: talking to the server, copies in the browser, counts, preview. */
 
+import { flashNext } from "./flash.js";
+
 const COPY_PREFIX = "podium:writing:";
 const COPY_DAYS = 30;
 const SLOW_COUNT = 20_000;
@@ -44,8 +46,7 @@ export function showState(text, level = "") {
 
 /** On to the next page, which says that it is done. */
 export function leave(form) {
-  const flash = { level: "success", text: form.dataset.saved };
-  sessionStorage.setItem("flash", JSON.stringify(flash));
+  flashNext({ level: "success", text: form.dataset.saved });
   location.assign(form.dataset.next);
 }
 
