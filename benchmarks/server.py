@@ -84,8 +84,11 @@ class Installation:
 
 
 @contextmanager
-def serving(folder: Path, *, model: str, port: int | None = None) -> Iterator[Installation]:
+def serving(
+    folder: Path, *, model: str, port: int | None = None, **others: str
+) -> Iterator[Installation]:
     """A server on ``folder``, whose first policy is ``model`` (PODIUM_MODEL), until the block ends.
+    ``others``: settings besides.
 
     Raises:
         ServerError: it cannot start, as when ``port`` is in use; the message has its log's end.
@@ -99,7 +102,7 @@ def serving(folder: Path, *, model: str, port: int | None = None) -> Iterator[In
         "TRAINER_GRACE_SECONDS": str(GRACE_SECONDS),
     }
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    made = Installation(folder, chosen, inherited | settings)
+    made = Installation(folder, chosen, inherited | settings | others)
     with (
         made.log.open("wb") as log,
         _process([sys.executable, "manage.py", "serve"], made.environment, log) as server,

@@ -34,12 +34,13 @@ def states_and_gradients(body: nn.Module, read: Tensor | None) -> tuple[Tensor, 
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_what_is_read_is_the_same_with_its_gradients(name: str) -> None:
-    body = body_of(name)
+    # In float64: how a product of other many rows rounds in float32 is the machine's own.
+    body = body_of(name).double()
     whole, gradients = states_and_gradients(body, None)
     some, gradients_of_some = states_and_gradients(body, READ)
-    torch.testing.assert_close(some, whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(some, whole)
     for one, other in zip(gradients_of_some, gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("name", PARTS)
