@@ -152,9 +152,18 @@ def _repeat(cache: DynamicCache, rows: Tensor) -> None:
     """The keys and values of these rows, in this order.
 
     The cache's own ``batch_select_indices`` indexes, whose gradient is an ``index_put_`` that adds
-    number by number: a tenth of a step of four completions. That of ``index_select`` adds rows.
+    number by number: a tenth of a step of four completions. That of ``index_select`` adds rows, and
+    where every prompt has as many texts, that of ``expand`` is a sum.
     """
     layers: list[Any] = cache.layers
+    prompts = len(layers[0].keys)
+    texts = len(rows) // prompts
+    as_many = torch.equal(rows, torch.arange(prompts, device=rows.device).repeat_interleave(texts))
+
+    def repeated(states: Tensor) -> Tensor:
+        if as_many:
+            return states[:, None].expand(-1, texts, -1, -1, -1).flatten(0, 1)
+        return states.index_select(0, rows)
+
     for layer in layers:
-        layer.keys = layer.keys.index_select(0, rows)
-        layer.values = layer.values.index_select(0, rows)
+        layer.keys, layer.values = repeated(layer.keys), repeated(layer.values)
