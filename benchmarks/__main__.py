@@ -7,7 +7,7 @@ figure of an installation against what it may cost. The exit status tells whethe
 measured, never whether a figure is good.
 
 Longer ones are commands of their own: ``benchmarks.experiments``, ``benchmarks.real_comparisons``,
-``benchmarks.killed``, ``benchmarks.gold_gain``, ``benchmarks.gpu``.
+``benchmarks.killed``, ``benchmarks.page``, ``benchmarks.gold_gain``, ``benchmarks.gpu``.
 """
 
 from __future__ import annotations

@@ -237,6 +237,7 @@ def figure(found: Traces) -> Figure:
         ],
         x="√KL to SFT, √nats",
         y="gain over SFT, standard deviations",
+        share_y=False,
     )
 
 
