@@ -44,7 +44,7 @@ LAUNCH = (*LAUNCHER, "--multi_gpu", "--num_processes", "2", "--main_process_port
 # Each job, then one that the second rank alone is asked to stop after two steps, then its rest.
 ALL_KINDS = """
 import os, signal, sys
-from training.rlhf import trainers
+from training.rlhf import distributed, trainers
 from training.rlhf.__main__ import main
 
 whole, stopped = sys.argv[1].split(","), sys.argv[2]
@@ -60,6 +60,7 @@ trainers._Progress.on_log = stop
 assert main(["sft", "--job", stopped]) == 75
 trainers._Progress.on_log = log
 assert main(["sft", "--job", stopped]) == 0
+distributed.end(0)
 """
 # Accelerate shards on GPUs only; told that these are some, it does so over gloo as well.
 SHARDED = """

@@ -160,4 +160,9 @@ def _use_threads() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if _is_rank():
+        from training.rlhf import distributed
+
+        distributed.end(status)
+    sys.exit(status)
