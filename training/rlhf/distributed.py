@@ -57,8 +57,8 @@ def _leave() -> None:
 def end(status: int) -> NoReturn:
     """End this rank, whose work is done and written.
 
-    The interpreter is not taken down piece by piece: groups that shard a model outlive the one that
-    is left above, and their threads now and then abort a process that has succeeded.
+    The interpreter is not taken down piece by piece: even after its group is left, a rank of a
+    sharded run was seen to abort there, with all of its work written.
     """
     _leave()
     sys.stdout.flush()
