@@ -13,7 +13,6 @@ from transformers import (
     BloomConfig,
     CohereConfig,
     DistilBertConfig,
-    DynamicCache,
     FalconH1Config,
     Gemma2Config,
     GPT2Config,
@@ -134,22 +133,6 @@ def test_recomputed_activations_allow_no_cache() -> None:
     assert prefix.can_share(model)
     model.activation_checkpointing_enable()
     assert not prefix.can_share(model)
-
-
-@pytest.mark.parametrize("rows", [[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]])
-def test_keys_and_values_are_repeated_with_their_gradients(rows: list[int]) -> None:
-    keys = torch.randn(2, 1, 3, 4, dtype=torch.float64, requires_grad=True)
-    cache = DynamicCache()
-    cache.update(keys, 2 * keys, 0)
-    prefix._repeat(cache, torch.tensor(rows))
-    layer = cache.layers[0]
-    assert torch.equal(layer.keys, keys[rows])
-    assert torch.equal(layer.values, 2 * keys[rows])
-    back = torch.randn(4, 1, 3, 4, dtype=torch.float64)
-    (layer.keys * back).sum().backward()
-    assert keys.grad is not None
-    torch.testing.assert_close(keys.grad[0], back[[row == 0 for row in rows]].sum(0))
-    torch.testing.assert_close(keys.grad[1], back[[row == 1 for row in rows]].sum(0))
 
 
 def test_nothing_is_shared_where_it_saves_little() -> None:

@@ -1,9 +1,10 @@
 """K completions of one prompt through a decoder: the prompt is encoded once, with gradients.
 
-Keys and values of the prompt are computed in one pass and repeated for its completions, which
-attend to them in a second pass; autograd sums what flows back. K(P + C) tokens become P + K·C. The
-result is that of encoding each text on its own, up to rounding (2410.20305 has the same by a block
-mask; a cache needs no kernel of its own and no padded square of scores).
+Keys and values of the prompt are repeated for its completions, which attend to them and to
+themselves; autograd sums what flows back. K(P + C) tokens become P + K·C. The result is that of
+encoding each text on its own, up to rounding (2410.20305 has the same by a block mask, for which a
+kernel of its own or a padded square of scores is needed). All tokens go through the model in one
+pass (``one_pass``) where its attention allows; else prompts and completions in two, by a cache.
 
 Shapes: G prompts, N texts, P and S columns. What is shared of a text is its prompt but for the last
 token: that one opens the text's own part, so the state that predicts the first completion token is
@@ -21,11 +22,11 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from training.rlhf import distributed
+from training.rlhf import distributed, one_pass
 from training.rlhf.batching import pad, positions
 from training.rlhf.last_layer import reading
 
-# Two passes cost more than one where little is saved: below this share of tokens, texts go whole.
+# Sharing has a price of its own: where less than this share of tokens is saved, texts go whole.
 LEAST_SAVING = 0.15
 
 FIELDS = ("prefix_ids", "prefix_mask", "prefix_of", "input_ids", "attention_mask")
@@ -56,7 +57,7 @@ def lay_out_groups(
 
     input_ids, attention_mask: (N, S) the texts' own parts, right-padded.
     completion_mask: (N, S) 1 on completion tokens.
-    Where sharing saves enough, also prefix_ids, prefix_mask: (G, P) left-padded, and prefix_of:
+    Where sharing saves enough, also prefix_ids, prefix_mask: (G, P) right-padded, and prefix_of:
     (N,) each text's row in them.
     """
     kept = _kept(groups, share)
@@ -76,7 +77,7 @@ def lay_out_groups(
     }
     if any(kept):
         prefixes = [prompt[: kept[number]] for number, (prompt, _) in enumerate(groups)]
-        ids, mask = pad(prefixes, pad_id, "left")
+        ids, mask = pad(prefixes, pad_id)
         of = torch.tensor([number for number, _, _ in rows])
         batch |= {"prefix_ids": ids, "prefix_mask": mask, "prefix_of": of}
     return batch
@@ -125,7 +126,14 @@ def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None = None) -
         with reading(body, read):
             hidden: Tensor = body(input_ids=ids, use_cache=False, **layout).last_hidden_state
         return hidden
-    prefix_mask = batch["prefix_mask"]
+    if one_pass.possible(body):
+        return one_pass.encode(body, batch, read)
+    return _encode_twice(body, batch, read)
+
+
+def _encode_twice(body: Any, batch: Mapping[str, Tensor], read: Tensor | None) -> Tensor:
+    """The prompts into a cache, then the texts' own parts after what it holds of theirs."""
+    prefix_mask, of = batch["prefix_mask"], batch["prefix_of"]
     cache = DynamicCache(config=body.config)
     with reading(body, torch.zeros_like(prefix_mask, dtype=torch.bool)):
         body(
@@ -135,35 +143,17 @@ def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None = None) -
             past_key_values=cache,
             use_cache=True,
         )
-    of = batch["prefix_of"]
-    _repeat(cache, of)
-    whole_mask = torch.cat([prefix_mask[of], mask], 1)
+    for_texts = one_pass.repeating(of, len(prefix_mask))
+    layers: list[Any] = cache.layers
+    for layer in layers:
+        layer.keys, layer.values = for_texts(layer.keys), for_texts(layer.values)
+    whole_mask = torch.cat([prefix_mask[of], batch["attention_mask"]], 1)
     with reading(body, read):
-        return body(
-            input_ids=ids,
+        hidden: Tensor = body(
+            input_ids=batch["input_ids"],
             attention_mask=whole_mask,
             position_ids=positions(whole_mask)[:, prefix_mask.shape[1] :],
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-
-
-def _repeat(cache: DynamicCache, rows: Tensor) -> None:
-    """The keys and values of these rows, in this order.
-
-    The cache's own ``batch_select_indices`` indexes, whose gradient is an ``index_put_`` that adds
-    number by number: a tenth of a step of four completions. That of ``index_select`` adds rows, and
-    where every prompt has as many texts, that of ``expand`` is a sum.
-    """
-    layers: list[Any] = cache.layers
-    prompts = len(layers[0].keys)
-    texts = len(rows) // prompts
-    as_many = torch.equal(rows, torch.arange(prompts, device=rows.device).repeat_interleave(texts))
-
-    def repeated(states: Tensor) -> Tensor:
-        if as_many:
-            return states[:, None].expand(-1, texts, -1, -1, -1).flatten(0, 1)
-        return states.index_select(0, rows)
-
-    for layer in layers:
-        layer.keys, layer.values = repeated(layer.keys), repeated(layer.values)
+    return hidden
