@@ -74,6 +74,30 @@ def test_a_tiny_training_writes_folders_that_load_and_generate(tiny: Path, stage
     assert (tiny / stage / "README.md").read_text(encoding="utf-8").startswith("---")
 
 
+def test_from_a_base_the_sft_model_alone_is_trained(tiny: Path, tmp_path: Path) -> None:
+    starter.train(tmp_path, steps=8, seed=1, base=tiny / "base")
+    assert [folder.name for folder in tmp_path.iterdir()] == ["sft"]
+    assert "--base training/starter/base" in (tmp_path / "sft/README.md").read_text("utf-8")
+    text = "Sort: 3, 1"
+    both = [loaded(folder / "sft")[1](text)["input_ids"] for folder in (tiny, tmp_path)]
+    assert both[0] == both[1]
+    again, whole, base = (
+        loaded(folder)[0].model.embed_tokens.weight
+        for folder in (tmp_path / "sft", tiny / "sft", tiny / "base")
+    )
+    # The base was stored in half precision: all but that rounding is the same.
+    assert (again - whole).abs().mean() < (whole - base).abs().mean() / 10
+
+
+def test_a_base_of_another_origin_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        starter.main(["train", "--out", str(tmp_path), "--base", str(tmp_path)])
+    assert "was not made by this command" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_training_lowers_the_loss() -> None:
     torch.manual_seed(1)
     tokenizer = starter.build_tokenizer(1, TINY, count=300)

@@ -1,13 +1,14 @@
 """The starter model: trained from scratch, on a CPU, on text that the starter world composes.
 
     python -m training.rlhf.starter train --out training/starter [--steps 5000] [--seed 1]
+        [--base training/starter/base]
     python -m training.rlhf.starter measure --model training/starter/sft [--prompts 200]
     python -m training.rlhf.starter samples --model training/starter/sft [--temperatures 0.7 1.2]
 
 ``train`` makes ``base`` (language modelling over good and flawed answers alike) and from it ``sft``
-(demonstrations that are mostly, and on purpose not always, good: what is left to gain is what
-reward models and PPO are tried on). ``measure`` writes a model's gold figures into its card.
-``samples`` prints what a model writes, its best and its worst.
+(demonstrations of which most, on purpose, have a flaw: what is left to gain is what reward models
+and PPO are tried on); with ``--base``, ``sft`` alone. ``measure`` writes a model's gold figures
+into its card. ``samples`` prints what a model writes, its best and its worst.
 
 Weights are stored in half precision and named float32 in the configuration, so that they are
 loaded, and computed with, in float32.
@@ -47,6 +48,7 @@ from training.jobs.folder import write_json
 from training.jobs.world import FLAWS, draw_tasks
 from training.jobs.world.lexicon import CITIES, DAYS, GOODS, HOBBIES, ITEMS, NAMES
 from training.rlhf.memory import keep_freed_memory
+from training.rlhf.models import load_policy, load_renderer
 from training.rlhf.starter_card import add_figures, is_starter, measure, write_record
 from training.rlhf.starter_samples import samples_page
 
@@ -104,7 +106,7 @@ class Stage:
 
 STAGES = (
     Stage("base", 0.5, 0.15, 0.1, learning_rate=3e-3, matrix_rate=2e-2, steps_share=0.9),
-    Stage("sft", 0.65, 0.0, 0.0, learning_rate=1e-3, matrix_rate=6e-3, steps_share=0.1),
+    Stage("sft", 0.4, 0.0, 0.0, learning_rate=1e-3, matrix_rate=6e-3, steps_share=0.1),
 )
 
 
@@ -346,14 +348,22 @@ def train_stage(model: Any, tokenizer: Any, stage: Stage, *, steps: int, seed: i
     return statistics.fmean(losses[-max(1, steps // 10) :])
 
 
-def train(out: Path, *, steps: int, seed: int, shape: Shape | None = None) -> None:
-    """Train tokenizer, base and SFT model; writes ``out/base`` and ``out/sft``."""
-    shape = shape or Shape()
+def train(
+    out: Path, *, steps: int, seed: int, shape: Shape | None = None, base: Path | None = None
+) -> None:
+    """Train tokenizer, base and SFT model; writes ``out/base`` and ``out/sft``.
+
+    From ``base``, a folder that this wrote, the SFT model alone.
+    """
     keep_freed_memory()
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(seed, shape)
-    model = new_model(tokenizer, shape)
-    for number, stage in enumerate(STAGES, 1):
+    if base is None:
+        tokenizer = build_tokenizer(seed, shape or Shape())
+        model = new_model(tokenizer, shape or Shape())
+    else:
+        tokenizer, model = load_renderer(str(base)).tokenizer, load_policy(str(base))
+        model.set_attn_implementation(ATTENTION)
+    for number, stage in list(enumerate(STAGES, 1))[0 if base is None else 1 :]:
         count = max(1, round(steps * stage.steps_share))
         loss = train_stage(model, tokenizer, stage, steps=count, seed=1000 * seed + number)
         save(model, tokenizer, out / stage.name)
@@ -362,6 +372,7 @@ def train(out: Path, *, steps: int, seed: int, shape: Shape | None = None) -> No
             "total_steps": steps,
             "seed": seed,
             "good_share": stage.good_share,
+            "from_base": base is not None,
         }
         record = {
             "kind": stage.name,
@@ -394,6 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--steps", type=int, default=5000, help="of both stages together")
     training.add_argument("--seed", type=int, default=1)
+    training.add_argument("--base", type=Path, help="train the SFT model alone, from this base")
     measuring = commands.add_parser("measure", help="write a model's gold figures into its card")
     measuring.add_argument("--model", type=Path, required=True)
     measuring.add_argument("--prompts", type=int, default=200)
@@ -404,7 +416,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sampling.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.command == "train":
-        train(options.out, steps=options.steps, seed=options.seed)
+        if options.base and not is_starter(options.base):
+            parser.error(f"--base {options.base} was not made by this command")
+        train(options.out, steps=options.steps, seed=options.seed, base=options.base)
     elif options.command == "samples":
         if options.per_family < 1 or min(options.temperatures) <= 0:
             parser.error("--per-family must be at least 1, and --temperatures above 0")

@@ -40,10 +40,15 @@ text, no other model and no person's data went into it. {note}
 
 **Training.** {steps:,} of {total_steps:,} steps on a CPU, loss {loss} at the end:
 
-    python -m training.rlhf.starter train --out training/starter --steps {total_steps} --seed {seed}
+    {command}
 
 Texts were shorter than 150 tokens. Weights are stored in half precision and loaded as float32.
 """
+TRAINING = (
+    "python -m training.rlhf.starter train --out training/starter "
+    "--steps {total_steps} --seed {seed}"
+)
+FROM_BASE = " \\\n        --base training/starter/base"
 STAGE_NOTES = {
     "base": "{good:.0%} of the answers are good and the others have a flaw: it imitates both.",
     "sft": "It was fine-tuned on demonstrations of which {good:.0%} are good and the others have a "
@@ -177,10 +182,11 @@ def add_figures(folder: Path, figures: dict[str, Any]) -> str:
 
 
 def _write_card(folder: Path, record: dict[str, Any], figures: dict[str, Any] | None) -> str:
-    note = STAGE_NOTES[record["kind"]].format(good=record["params"]["good_share"])
-    card = CARD.format(
-        kind=record["kind"], note=note, loss=record["metrics"]["loss"], **record["params"]
-    )
+    params = record["params"]
+    note = STAGE_NOTES[record["kind"]].format(good=params["good_share"])
+    command = TRAINING.format(**params) + (FROM_BASE if params["from_base"] else "")
+    loss = record["metrics"]["loss"]
+    card = CARD.format(kind=record["kind"], note=note, loss=loss, command=command, **params)
     if figures:
         shown = f"training/starter/{folder.name}"
         card += FIGURES.format(folder=shown, k=figures["k"], prompts=figures["prompts"])
