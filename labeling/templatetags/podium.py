@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 from django import template
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.forms.boundfield import BoundWidget
+from django.forms.utils import flatatt
 from django.template import Context
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -53,6 +55,18 @@ def _tag(shape: ElementTree.Element) -> str:
 
 def _attributes(shape: ElementTree.Element) -> SafeString:
     return format_html_join(" ", '{}="{}"', shape.items())
+
+
+@register.filter
+def as_input(option: BoundWidget) -> SafeString:
+    """What ``option.tag`` writes, by no template: the ranking page has 170 of them, which were more
+    than half of its time on the server.
+    """
+    data = option.data
+    return format_html(
+        '<input type="{}" name="{}" value="{}"{}>',
+        data["type"], data["name"], data["value"], flatatt(data["attrs"]),
+    )  # fmt: skip
 
 
 ROLES = {"system": _("system"), "user": _("user"), "assistant": _("assistant")}

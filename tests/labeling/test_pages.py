@@ -8,11 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django import forms
 from django.db.models.functions import Now
 from django.test import Client
+from pytest_django.asserts import assertHTMLEqual
 
 from labeling import services
 from labeling.models import Assignment, Pool, RankedItem, Ranking, Slot, User
+from labeling.templatetags.podium import as_input
 from tests.browser.world import ANSWERS, HOSTILE, PASSWORD, make_labeler, make_pool
 
 pytestmark = pytest.mark.django_db
@@ -376,3 +379,20 @@ def test_a_fault_of_ours_gets_a_page_without_details(
 def test_the_chosen_theme_is_in_the_page(client: Client, cookie: str, shown: str) -> None:
     client.cookies["theme"] = cookie
     assert f'data-theme="{shown}"' in client.get("/login/").content.decode()
+
+
+def test_inputs_are_those_that_django_writes() -> None:
+    class Choices(forms.Form):
+        hostile = '"><script>&'
+        one = forms.ChoiceField(widget=forms.RadioSelect, choices=[(hostile, "a"), ("2", "b")])
+        some = forms.MultipleChoiceField(
+            widget=forms.CheckboxSelectMultiple(attrs={"data-kind": hostile}),
+            choices=[("rude", "a"), ("off", "b")],
+            required=False,
+        )
+
+    for form in (Choices(), Choices({"one": "2", "some": ["rude", "off"]})):
+        options = [option for name in form.fields for option in form[name]]
+        assert len(options) == 4
+        for option in options:
+            assertHTMLEqual(as_input(option), option.tag())
