@@ -1,13 +1,12 @@
 /** Answers that say nearly the same: once one has a rank, the others may tie with it. */
 
+import { all, one } from "./dom.js";
 import { nextUnplaced, place } from "./order.js";
 
-const one = (name, within) => within.querySelector(`[data-${name}]`);
-
-/** Bind the proposals on the `cards` of `form`; `page` tells how they stand, and changes it. */
+/** Bind the proposals on the `cards` of `form`; `page` has their order, and changes it. */
 export function enableAlike(form, cards, page) {
   const dismissed = new Set();
-  const rows = [...form.querySelectorAll("[data-alike]")];
+  const rows = all("alike", form);
   const groupOf = (row) => row.dataset.alike.split(" ");
   const placed = (row) => page.order().trail.filter((alias) => groupOf(row).includes(alias));
   const isOpen = (row) => !dismissed.has(row.dataset.alike) && placed(row).length < groupOf(row).length;

@@ -1,4 +1,4 @@
-/** What was answered, between the form's fields and the shape that the API takes. */
+/** What was answered: in the form's fields, and as the API takes it. */
 
 const rankField = (form, alias) => form.elements.namedItem(`rank_${alias}`);
 

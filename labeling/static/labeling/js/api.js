@@ -14,7 +14,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Whether trying again may help: no connection, a server that restarts, a session that ended. */
+/** Whether trying again may help: no connection, a restart, a session that ended. */
 export const passes = (error) =>
   !(error instanceof Refusal) || error.status >= 500 || PASSING.has(error.status);
 
@@ -27,7 +27,7 @@ export async function readPage(url) {
 
 const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1];
 
-/** The answer of `url` to `body`. Throws a Refusal, or another error where no answer of ours came. */
+/** The answer of `url` to `body`; throws a Refusal, or another error where none of ours came. */
 export async function post(url, body) {
   const text = JSON.stringify(body);
   const response = await fetch(url, {

@@ -3,18 +3,16 @@
 import { enableCarrying } from "./drag.js";
 import { onRank, unplaced } from "./order.js";
 
-// The board scrolls so near to its edge, in pixels; at most so fast, in pixels a frame.
+// It scrolls so near to its edge (pixels), at most so fast (pixels a frame).
 const EDGE = 56;
 const PACE = 10;
-
-const chipOf = (board, alias) => board.querySelector(`.chip[data-alias="${alias}"]`);
 
 /** Show `order` on `board`: every chip in the place of its rank. */
 export function showBoard(board, order) {
   for (const drop of board.querySelectorAll("[data-drop]")) {
     const rank = Number(drop.dataset.drop);
     const aliases = rank ? onRank(order, rank) : unplaced(order);
-    const chips = aliases.map((alias) => chipOf(board, alias));
+    const chips = aliases.map((alias) => board.querySelector(`.chip[data-alias="${alias}"]`));
     if (chips.some((chip, index) => drop.children[index] !== chip)) drop.append(...chips);
     drop.dataset.count = aliases.length;
   }
@@ -33,7 +31,7 @@ const placeAt = (x, y) => document.elementFromPoint(x, y)?.closest(".rank, .tray
 
 const rankOf = (place) => Number(place.querySelector("[data-drop]").dataset.drop) || null;
 
-/** Scroll what hides the board's ranks while a chip is held over their upper or lower edge. */
+/** Scroll while a chip is held over the upper or lower edge of what shows of the ranks. */
 function reach(board, x, y) {
   const { left, right, top, bottom } = board.getBoundingClientRect();
   if (x < left || x > right) return;
@@ -47,16 +45,16 @@ function reach(board, x, y) {
   if (step > 0 ? bottom > innerHeight : top < 0) scrollBy(0, step);
 }
 
-/** Let chips and badges be dragged onto ranks, null for the tray; one that is given up has none when dropped. */
+/** Let chips and badges be dragged onto ranks (null: the tray; undefined: given up). */
 export function enableDragging(page, board, { lifted, over, dropped }) {
   let lit = null;
 
-  function light(place, alias) {
+  function light(place) {
     if (place === lit) return;
     lit?.removeAttribute("data-over");
     place?.setAttribute("data-over", "");
     lit = place;
-    if (place && alias) over(alias, rankOf(place));
+    if (place) over(rankOf(place));
   }
 
   enableCarrying(page, {
@@ -69,15 +67,14 @@ export function enableDragging(page, board, { lifted, over, dropped }) {
     },
     carried(item, x, y) {
       reach(board, x, y);
-      light(placeAt(x, y), item.dataset.alias);
+      light(placeAt(x, y));
     },
     ended(item, at) {
-      const { alias } = item.dataset;
       const place = at && placeAt(at.x, at.y);
       light(null);
       item.removeAttribute("data-away");
       delete document.body.dataset.dragging;
-      dropped(alias, place ? rankOf(place) : undefined);
+      dropped(item.dataset.alias, place ? rankOf(place) : undefined);
     },
   });
   page.dataset.draggable = "";

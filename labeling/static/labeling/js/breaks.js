@@ -1,4 +1,4 @@
-/** A reminder of breaks: it counts minutes at work, in all tabs together, and waits in a corner. */
+/** A reminder of breaks: it counts the minutes at work of all tabs together. */
 
 import { keep, kept } from "./kept.js";
 
@@ -8,7 +8,7 @@ const TICK = 15_000;
 const IDLE = 60_000;
 const BREAK = 5 * 60_000;
 
-/** What stands once a hand was on a page at `active`: milliseconds at work, the last hand, the last reminder. */
+/** The state after a hand at `active`: milliseconds at work, the last hand, the last reminder. */
 export function counted(state, active) {
   const pause = active - state.active;
   if (pause <= 0) return state;

@@ -1,13 +1,11 @@
 /** Comparing on the ranking page: two answers side by side, or all against one. */
 
 import { readPage } from "./api.js";
-import { actionOf } from "./keys.js";
+import { all, one } from "./dom.js";
+import { act } from "./keys.js";
 import { rankOf } from "./order.js";
 import { announce, showState } from "./telling.js";
 import { say } from "./words.js";
-
-const one = (name, within) => within.querySelector(`[data-${name}]`);
-const all = (name, within) => [...within.querySelectorAll(`[data-${name}]`)];
 
 /** Let one text scroll with the other, each as far through as the other is. */
 function scrollTogether(dialog) {
@@ -24,7 +22,7 @@ function scrollTogether(dialog) {
   }, true);
 }
 
-/** Bind what compares the `cards` of `form`; `page` tells how they stand, and changes it. */
+/** Bind what compares the `cards` of `form`; `page` has their order, and changes it. */
 export function enableComparing(form, cards, page) {
   const dialog = one("beside", form);
   let picked = null;
@@ -48,14 +46,14 @@ export function enableComparing(form, cards, page) {
     picked = first ? null : alias;
     hint("picked", picked);
     if (!first) return;
-    if (alias && alias !== first) open(`?a=${first}&b=${alias}&view=${page.view()}`);
+    if (alias && alias !== first) open(`?a=${first}&b=${alias}&view=${page.views.now()}`);
     else announce(say("unpicked", { alias: first }));
   }
 
   function differ() {
     const alias = against ?? picked ?? page.current();
     if (picked) pick();
-    page.against(alias);
+    page.views.toggle(alias);
   }
 
   const sides = () => all("side", dialog);
@@ -96,7 +94,7 @@ export function enableComparing(form, cards, page) {
       page.move(side, rank);
       if (!(other() in page.order().ranks)) turn(sides().findIndex((part) => part.dataset.side !== side));
     },
-    /** This side beside the other one; the other beside this one where only this one has a rank. */
+    /** This side beside the other; where only this one has a rank, the other beside it. */
     tie() {
       const { ranks } = page.order();
       const [moved, fixed] = other() in ranks ? [side, other()] : [other(), side];
@@ -114,10 +112,7 @@ export function enableComparing(form, cards, page) {
     if (event.target.matches("select")) return;
     const way = ["ArrowLeft", "ArrowRight"].indexOf(event.key);
     if (way >= 0) turn(way);
-    const [name, value] = actionOf(event, document.body) ?? [];
-    if (!acts[name]) return;
-    event.preventDefault();
-    acts[name](value);
+    act(event, acts, document.body);
   });
   dialog.addEventListener("focusin", ({ target }) => {
     const now = target.closest("[data-side]");
@@ -151,7 +146,7 @@ export function enableComparing(form, cards, page) {
     differ, shown,
     pick: () => pick(page.current()),
     unpick: () => picked && pick(),
-    /** The texts are shown in the view `name`; an alias where they are marked against that answer. */
+    /** The texts are in the view `name`; an alias: marked against that answer. */
     viewed(name) {
       against = cards.has(name) ? name : null;
       hint("against", against);

@@ -93,7 +93,7 @@ export function enableCarrying(page, { grab, lifted, carried, ended }) {
   }
 
   page.addEventListener("pointerdown", press);
-  // What was lifted after a rest has no touch-action of its own: here the finger stops scrolling.
+  // What was lifted after a rest has no touch-action: here the finger stops scrolling.
   const hold = (event) => { if (load?.copy && event.cancelable) event.preventDefault(); };
   for (const source of page.querySelectorAll("[data-source]")) {
     source.addEventListener("touchmove", hold, { passive: false });

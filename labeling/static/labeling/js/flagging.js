@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { say } from "./words.js";
 
-/** Let the prompt's own form be sent for `form`; its fields belong to the ranking form by name. */
+/** Let the prompt's form be sent; its fields belong to the ranking `form`. */
 export function enableFlagging(form) {
   const fold = document.querySelector("[data-flagging]");
   const button = fold.querySelector("button");

@@ -1,13 +1,15 @@
 /** Words to the labeler at the head of the page: now, or on the page that comes. */
 
-const messages = document.querySelector("[data-messages]");
+import { one } from "./dom.js";
+
+const messages = one("messages");
 const coming = () => JSON.parse(sessionStorage.getItem("news")) ?? [];
 
-/** Show a message; gives its element. A success passes by itself, a warning stays until it is closed. */
+/** Show a message; gives its element. A warning stays until it is closed. */
 export function flash({ level, text }) {
-  const { content } = document.querySelector(`[data-message="${level}"]`);
+  const { content } = one(`message="${level}"`);
   const message = content.firstElementChild.cloneNode(true);
-  message.querySelector("[data-message-text]").textContent = text;
+  one("message-text", message).textContent = text;
   if (level === "success") messages.querySelector(".message-success")?.remove();
   messages.append(message);
   return message;

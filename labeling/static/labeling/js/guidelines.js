@@ -1,4 +1,4 @@
-/** "I have read it" without leaving the page: what is not submitted yet stays where it is. */
+/** "I have read it" without leaving the page and what is not submitted yet. */
 
 function takeAway(form) {
   const news = form.closest("[data-guideline-news]");

@@ -6,7 +6,7 @@
 const make = (aliases, ranks, trail) =>
   Object.freeze({ aliases, ranks: Object.freeze(ranks), trail: Object.freeze(trail) });
 
-/** An order of `aliases` with the valid ones of `ranks` placed; anything else is left out. */
+/** An order of `aliases` with the valid ones of `ranks` placed. */
 export function createOrder(aliases, ranks = {}) {
   const placed = aliases.filter((alias) => fits(ranks[alias], aliases));
   return make(
@@ -58,7 +58,7 @@ export function shift(order, alias, step) {
   return make(order.aliases, { ...swapped, [alias]: to }, order.trail);
 }
 
-/** The unplaced alias that follows `alias` in the order shown; null when none is. */
+/** The unplaced alias that follows `alias` as shown, or null. */
 export function nextUnplaced(order, alias) {
   const start = order.aliases.indexOf(alias) + 1;
   const round = [...order.aliases.slice(start), ...order.aliases.slice(0, start)];

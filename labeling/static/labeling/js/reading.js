@@ -1,5 +1,6 @@
 /** Reading comfort: long texts and panels fold, a rating can be taken back. */
 
+import { one } from "./dom.js";
 import { say } from "./words.js";
 
 // A text that is only a little too long is not folded.
@@ -7,8 +8,8 @@ const SPARE = 1.3;
 
 /** Fold a long answer; gives what folds it anew. */
 function foldLongText(card) {
-  const text = card.querySelector("[data-text]");
-  const more = card.querySelector("[data-more]");
+  const text = one("text", card);
+  const more = one("more", card);
   const open = (isOpen) => {
     text.toggleAttribute("data-open", isOpen);
     more.setAttribute("aria-expanded", isOpen);
@@ -39,7 +40,7 @@ function letRatingsClear(form) {
 }
 
 function foldPanel(name) {
-  const button = document.querySelector(`[data-${name}-fold]`);
+  const button = one(`${name}-fold`);
   button.addEventListener("click", () => {
     const isOpen = button.closest(`[data-${name}]`).toggleAttribute("data-open");
     button.setAttribute("aria-expanded", isOpen);

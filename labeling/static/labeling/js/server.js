@@ -1,4 +1,4 @@
-/** The page's side of one assignment: drafts and lease. It knows addresses, not cards. */
+/** The page's side of one assignment: drafts and lease. */
 
 import { post, Refusal } from "./api.js";
 import { draftOf, forget, keep, kept } from "./kept.js";

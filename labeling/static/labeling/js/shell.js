@@ -1,4 +1,4 @@
-/** What every page has: the theme switch, menus that close, and a word from the page before. */
+/** On every page: the theme switch, menus that close, a word from the page before. */
 
 import { showFlash } from "./flash.js";
 

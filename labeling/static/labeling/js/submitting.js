@@ -1,4 +1,4 @@
-/** What becomes of submissions, of the task on the page and of those left behind. */
+/** What becomes of submissions: of the task on the page, and of those left behind. */
 
 import { flash, flashNext } from "./flash.js";
 import { draftOf, forget, keep } from "./kept.js";

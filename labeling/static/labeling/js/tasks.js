@@ -1,11 +1,12 @@
 /** The task in hand and the one held ahead, which takes its place without a page load. */
 
 import { post, readPage } from "./api.js";
+import { all } from "./dom.js";
 
 /** What of the page belongs to one task. */
-const parts = (page) => new Map([...page.querySelectorAll("[data-part]")].map((p) => [p.dataset.part, p]));
+const parts = (page) => new Map(all("part", page).map((p) => [p.dataset.part, p]));
 
-/** Hold the task after `form`'s ready; not while a submitted one, which would count as the next, is on its way. */
+/** Hold the task after `form`'s; not while a submitted one, which would count as the next, is under way. */
 export function holdAhead(form, { isFree }) {
   const { assignment, pageUrl, aheadUrl, releaseUrl, version } = form.dataset;
   const addressed = (url, id) => url.replace(assignment, id);

@@ -1,9 +1,8 @@
 /** What the page tells: to screen readers, beside the button, above the answers. */
 
+import { one } from "./dom.js";
 import * as orders from "./order.js";
 import { say } from "./words.js";
-
-const one = (name, within = document) => within.querySelector(`[data-${name}]`);
 
 /** Say `text`, in the dialog too that hides the page from screen readers. */
 export function announce(text) {

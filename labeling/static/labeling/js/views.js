@@ -1,6 +1,7 @@
 /** Texts as text, as Markdown or raw: rendered by the server, swapped in here. */
 
 import { readPage } from "./api.js";
+import { all, one } from "./dom.js";
 
 const barHeight = () => document.querySelector(".bar").offsetHeight;
 
@@ -14,19 +15,19 @@ function reachScrollers() {
 /** Change the page by `change` while what is being read stays where it is. */
 function inPlace(page, change) {
   const isRead = (card) => card.getBoundingClientRect().bottom > barHeight() + 40;
-  const card = [...page.querySelectorAll("[data-card]")].find(isRead);
+  const card = all("card", page).find(isRead);
   const before = card?.getBoundingClientRect().top;
   change();
   if (card && before < barHeight()) scrollBy(0, card.getBoundingClientRect().top - before);
 }
 
 /**
- * Switch all texts of the page between views; an answer's alias marks what differs from it. After a
- * change `shown(name)` is called, `failed()` where the server gave none.
+ * Switch all texts between views; an answer's alias marks what differs from it. After a change
+ * `shown(name)` is called, `failed()` where the server gave none.
  */
 export function enableViews(page, { shown, failed }) {
-  const nav = page.querySelector("[data-views]");
-  const places = new Map([...document.querySelectorAll("[data-text]")].map((p) => [p.dataset.text, p]));
+  const nav = one("views", page);
+  const places = new Map(all("text").map((p) => [p.dataset.text, p]));
   const kept = new Map();
   let now = nav.dataset.views;
   // What raw goes back to.
@@ -37,9 +38,9 @@ export function enableViews(page, { shown, failed }) {
     const { textsUrl, compareUrl } = page.dataset;
     const isView = nav.querySelector(`[data-view="${name}"]`);
     const shown = await readPage(isView ? `${textsUrl}?view=${name}` : `${compareUrl}?a=${name}`);
-    const texts = shown.querySelectorAll("[data-text]");
+    const texts = all("text", shown);
     if (!texts.length) throw new TypeError(name);
-    return new Map([...texts].map((text) => [text.dataset.text, [...text.childNodes]]));
+    return new Map(texts.map((text) => [text.dataset.text, [...text.childNodes]]));
   }
 
   function place(name, texts) {

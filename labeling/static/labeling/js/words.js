@@ -1,4 +1,4 @@
-/** The page's words in the reader's language: the template has them, no module does. */
+/** The page's words in the reader's language, from its template. */
 
 const list = document.querySelector("template[data-words]")?.content.children ?? [];
 const words = new Map([...list].map((word) => [word.dataset.word, word.textContent]));

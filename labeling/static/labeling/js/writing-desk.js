@@ -1,12 +1,12 @@
 /** What the pages for writing share: talking to the server, copies in the browser, counts, preview. */
 
+import { one } from "./dom.js";
 import { flashNext } from "./flash.js";
 
 const COPY_PREFIX = "podium:writing:";
 const COPY_DAYS = 30;
 const SLOW_COUNT = 20_000;
 
-const one = (name) => document.querySelector(`[data-${name}]`);
 const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1];
 
 /** The page's sentences, in the reader's language. */
