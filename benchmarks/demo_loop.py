@@ -65,7 +65,7 @@ FULL = Size(
         "reward": {"epochs": 2},
         "ppo": {"steps": 40, "learning_rate": 3e-4, "kl_coef": 0.1},
         "rejection": {"n": 8, "epochs": 2},
-        "dpo": {"epochs": 1, "learning_rate": 2e-4},
+        "dpo": {"epochs": 2, "beta": 0.3},
     },
 )
 SMALL = Size(
