@@ -20,7 +20,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.experiments.plots import Point, points
 from benchmarks.experiments.policies import Examiner, Loop, Measured
-from benchmarks.experiments.reward_models import COMPLETIONS, NOISE, RANKINGS, Setting, Training
+from benchmarks.experiments.reward_models import (
+    COMPLETIONS,
+    NOISE,
+    RANKINGS,
+    TRAINING,
+    Setting,
+    Training,
+)
 from benchmarks.experiments.statistics import Array, Interval, over_prompts, over_seeds, win_rates
 from benchmarks.experiments.world import MAX_NEW_TOKENS, Options, Page, Row, World
 
@@ -229,8 +236,8 @@ def _setting(seeds: Sequence[Seed], size: Size) -> str:
     spread = over_seeds([seed.start.spread for seed in seeds])
     return f"""Each of {len(seeds)} seeds goes through the loop from the starter model, SFT.
 {COMPLETIONS} of its answers to each of {size.rankings} prompts are ranked by a simulated labeler
-who turns {NOISE:.0%} of the comparisons round. The reward model learns from these rankings in one
-epoch; of pairs of SFT's answers to held-out prompts it orders {accuracies.shown(3)} as gold does.
+who turns {NOISE:.0%} of the comparisons round. The reward model learns from these rankings in
+{TRAINING["epochs"]} epochs; of pairs of SFT's answers to held-out prompts it orders {accuracies.shown(3)} as gold does.
 DPO learns from the rankings themselves, the others on {size.prompts} of their prompts; online
 methods do {size.steps} steps of {size.batch} completions.
 
