@@ -237,9 +237,10 @@ def _setting(seeds: Sequence[Seed], size: Size) -> str:
     return f"""Each of {len(seeds)} seeds goes through the loop from the starter model, SFT.
 {COMPLETIONS} of its answers to each of {size.rankings} prompts are ranked by a simulated labeler
 who turns {NOISE:.0%} of the comparisons round. The reward model learns from these rankings in
-{TRAINING["epochs"]} epochs; of pairs of SFT's answers to held-out prompts it orders {accuracies.shown(3)} as gold does.
-DPO learns from the rankings themselves, the others on {size.prompts} of their prompts; online
-methods do {size.steps} steps of {size.batch} completions.
+{TRAINING["epochs"]} epochs; of pairs of SFT's answers to held-out prompts it orders
+{accuracies.shown(3)} as gold does. DPO learns from the rankings themselves, the
+others on {size.prompts} of their prompts; online methods do {size.steps} steps of {size.batch}
+completions.
 
 Measured on {size.held_out} prompts that no method saw, {size.answers} answers each at temperature
 1, by gold, which training never reads. A win: higher gold than SFT's answer to the same prompt;
