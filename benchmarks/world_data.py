@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 from training.jobs.world import SimulatedLabeler, draw_tasks
-from training.rlhf.starter import documents
+from training.rlhf.starter import STAGES, documents
 
 # The share of good answers in the text that the starter model was fine-tuned on.
-GOOD_SHARE = 0.65
+GOOD_SHARE = STAGES[-1].good_share
 
 
 def prompts(seed: int, count: int, but: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
