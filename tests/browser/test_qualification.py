@@ -106,6 +106,29 @@ def test_dragging_undo_and_a_reload_that_loses_nothing(sign_in: SignIn) -> None:
     expect(page.get_by_role("button", name="Submit and compare")).to_be_disabled()
 
 
+def test_nothing_changes_while_an_item_is_on_its_way(sign_in: SignIn) -> None:
+    pool = gated_pool()
+    page = sign_in(make_labeler()).open(f"/pools/{pool.pk}/qualification/next/")
+    expect(page.locator("[data-draggable]")).to_be_attached()
+    for rank in range(1, len(ANSWERS) + 1):
+        page.keyboard.press(str(rank))
+    # As on a network that takes its time: the page has let go of the form, and nothing has come.
+    page.evaluate("""document.querySelector('[data-trial]')
+        .addEventListener('submit', event => event.preventDefault())""")
+    page.keyboard.press("Control+Enter")
+    field = page.locator("select[name^=rank_]").first
+    expect(field).to_have_js_property("inert", True)
+    before = field.input_value()
+    for key in ("k", "k", "k", "k", "4", "u"):
+        page.keyboard.press(key)
+    assert field.input_value() == before
+    # Back from the next page, it is the labeler's again.
+    page.evaluate("dispatchEvent(new Event('pageshow'))")
+    page.keyboard.press("u")
+    expect(field).to_have_js_property("inert", False)
+    expect(page.locator(".tray .chip")).to_have_count(1)
+
+
 def test_two_tabs_with_one_test_item_store_one_answer(sign_in: SignIn) -> None:
     pool = gated_pool(training=0)
     watched = sign_in(make_labeler())

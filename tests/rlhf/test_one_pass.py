@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from tests.rlhf.test_prefix import DECODERS, GROUPS, random_model
@@ -14,7 +15,7 @@ from training.rlhf import one_pass, prefix
 from training.rlhf.heads import body_of
 
 EQUAL = [(prompt, completions[:2]) for prompt, completions in GROUPS]
-NAMES = [name for name in DECODERS if name not in {"bloom", "gemma2"}]
+NAMES = [name for name in DECODERS if name not in {"bloom", "gemma2", "gpt_neo"}]
 
 
 def states(model: Any, batch: dict[str, Tensor], read: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,6 +35,25 @@ def last_tokens(batch: dict[str, Tensor]) -> Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_these_models_take_one_pass(name: str) -> None:
     assert one_pass.possible(body_of(random_model(DECODERS[name])))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_does_not_hide_that_it_comes_out_right(name: str) -> None:
+    body = body_of(random_model(DECODERS[name]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert one_pass.possible(body)
+
+
+def test_adapters_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = get_peft_model(random_model(deepcopy(DECODERS["llama"])), config).double()
+    assert one_pass.possible(body_of(model))
+    batch = prefix.lay_out_groups(GROUPS, 0, share=True)
+    once, gradient = states(model, batch, last_tokens(batch))
+    monkeypatch.setattr(one_pass, "possible", lambda body: False)
+    twice, expected = states(model, batch, last_tokens(batch))
+    torch.testing.assert_close(once, twice, rtol=0, atol=1e-9)
+    torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "qwen3"])

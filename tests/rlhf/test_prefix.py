@@ -16,6 +16,7 @@ from transformers import (
     FalconH1Config,
     Gemma2Config,
     GPT2Config,
+    GPTNeoConfig,
     GPTNeoXConfig,
     GraniteConfig,
     MambaConfig,
@@ -49,6 +50,14 @@ DECODERS: dict[str, PreTrainedConfig] = {
     "llama": tiny_config(vocab_size=64),
     "gpt2": GPT2Config(n_embd=32, n_positions=64, **SMALL),
     "gpt_neox": GPTNeoXConfig(**SIZES),
+    # Its windows are cut out of the cache by columns.
+    "gpt_neo": GPTNeoConfig(
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=4,
+        **{name: SIZES[name] for name in ("vocab_size", "hidden_size", "max_position_embeddings")},
+    ),
     "opt": OPTConfig(ffn_dim=64, word_embed_proj_dim=32, **SIZES),
     "bloom": BloomConfig(hidden_size=32, **SMALL),
     "qwen2": Qwen2Config(**GQA),

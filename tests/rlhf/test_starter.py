@@ -77,7 +77,7 @@ def test_a_tiny_training_writes_folders_that_load_and_generate(tiny: Path, stage
 def test_from_a_base_the_sft_model_alone_is_trained(tiny: Path, tmp_path: Path) -> None:
     starter.train(tmp_path, steps=8, seed=1, base=tiny / "base")
     assert [folder.name for folder in tmp_path.iterdir()] == ["sft"]
-    assert "--base training/starter/base" in (tmp_path / "sft/README.md").read_text("utf-8")
+    assert f"--base {tiny / 'base'}\n" in (tmp_path / "sft/README.md").read_text("utf-8")
     text = "Sort: 3, 1"
     both = [loaded(folder / "sft")[1](text)["input_ids"] for folder in (tiny, tmp_path)]
     assert both[0] == both[1]
@@ -89,13 +89,22 @@ def test_from_a_base_the_sft_model_alone_is_trained(tiny: Path, tmp_path: Path) 
     assert (again - whole).abs().mean() < (whole - base).abs().mean() / 10
 
 
-def test_a_base_of_another_origin_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_no_base_of_its_own_is_refused(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        starter.main(["train", "--out", str(tmp_path), "--base", str(tmp_path)])
-    assert "was not made by this command" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    for base in (tmp_path, tiny / "sft"):
+        with pytest.raises(SystemExit):
+            starter.main(["train", "--out", str(tmp_path), "--base", str(base)])
+        assert "is no base that this command made" in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_card_from_before_bases_could_be_given_is_still_written(tmp_path: Path) -> None:
+    record = json.loads((COMMITTED / "base/podium.json").read_text(encoding="utf-8"))
+    assert "from_base" not in record["params"]
+    starter_card.write_record(tmp_path, record)
+    card = (COMMITTED / "base/README.md").read_text(encoding="utf-8")
+    assert card.startswith((tmp_path / "README.md").read_text(encoding="utf-8"))
 
 
 def test_training_lowers_the_loss() -> None:

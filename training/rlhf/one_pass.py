@@ -82,21 +82,24 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _mask: Tensor | None,
+    attention_mask: Tensor | None,
     *,
     layout: Layout,
     **how: Any,
 ) -> tuple[Tensor, None]:
-    """(1, H, T, d) -> (1, T, H, d). In the last layer, zeros where nothing is read.
+    """(1, H, T, d) -> (1, T, H, d). In the last layer, anything where nothing is read.
 
-    Prompts are padded on the right, where no token of theirs looks: they need no mask.
+    ``attention_mask`` is the library's, and none: texts have the layout's. Prompts are padded on
+    the right, where no token of theirs looks, and need no mask.
     """
     (own, query), (shared_key, key), (shared_value, value) = map(layout.parts, (query, key, value))
     unread = module.layer_idx == layout.last_layer
     if unread:
         prompts = own.new_zeros(layout.prompts * layout.width, own.shape[1], value.shape[-1])
     else:
-        whole, _ = sdpa_attention_forward(module, own, shared_key, shared_value, None, **how)
+        whole, _ = sdpa_attention_forward(
+            module, own, shared_key, shared_value, attention_mask, **how
+        )
         prompts = whole.flatten(0, 1)
     keys = torch.cat([layout.for_texts(shared_key), key], 2)
     values = torch.cat([layout.for_texts(shared_value), value], 2)
@@ -129,7 +132,7 @@ def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None) -> Tenso
         for_texts=repeating(of, len(prefix_mask)),
         mask=_looking(whole.bool(), columns).unsqueeze(1),
         single=None if read is None else _single(read),
-        last_layer=-1 if read is None else body.config.num_hidden_layers - 1,
+        last_layer=-1 if read is None else _layers(body) - 1,
     )
     ids = _row(batch["prefix_ids"], batch["input_ids"])
     places = _row(positions(prefix_mask), positions(whole)[:, columns:])
@@ -140,6 +143,10 @@ def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None) -> Tenso
             input_ids=ids, position_ids=places, use_cache=False, layout=layout
         ).last_hidden_state
     return hidden[0, prefix_mask.numel() :].view(*mask.shape, -1)
+
+
+def _layers(body: Any) -> int:
+    return int(body.config.get_text_config(decoder=True).num_hidden_layers)
 
 
 def _row(prompts: Tensor, texts: Tensor) -> Tensor:
@@ -183,23 +190,14 @@ def possible(body: Any) -> bool:
 
 @torch.no_grad()
 def _comes_out_right(body: Any) -> bool:
-    embedding = body.get_input_embeddings().weight
-    prefix_ids, prefix_mask = pad(PROBE_PROMPTS, 0)
-    input_ids, mask = pad([text for _, text in PROBE_TEXTS], 0)
-    of = torch.tensor([number for number, _ in PROBE_TEXTS])
-    batch = {
-        "prefix_ids": prefix_ids, "prefix_mask": prefix_mask, "prefix_of": of,
-        "input_ids": input_ids, "attention_mask": mask,
-    }  # fmt: skip
-    batch = {name: entry.to(embedding.device) for name, entry in batch.items()}
+    """Tried in the weights' own precision: half precision rounds by more than ``tolerance``."""
+    device = body.get_input_embeddings().weight.device
+    batch = {name: entry.to(device) for name, entry in _probe().items()}
     training = body.training
     body.eval()
     try:
-        found = encode(body, batch, None)
-        return all(
-            _alike(found[row, : len(text)], _whole(body, PROBE_PROMPTS[number], text))
-            for row, (number, text) in enumerate(PROBE_TEXTS)
-        )
+        with torch.autocast(device.type, enabled=False):
+            return all(_as_whole(body, batch, read) for read in (None, _last(batch)))
     except (RuntimeError, TypeError, AttributeError, ValueError, IndexError):
         # The model attends in a way of its own, or wants its texts in rows.
         return False
@@ -207,7 +205,34 @@ def _comes_out_right(body: Any) -> bool:
         body.train(training)
 
 
-def _whole(body: Any, prompt: list[int], text: list[int]) -> Tensor:
+def _probe() -> dict[str, Tensor]:
+    prefix_ids, prefix_mask = pad(PROBE_PROMPTS, 0)
+    input_ids, mask = pad([text for _, text in PROBE_TEXTS], 0)
+    of = torch.tensor([number for number, _ in PROBE_TEXTS])
+    return {
+        "prefix_ids": prefix_ids, "prefix_mask": prefix_mask, "prefix_of": of,
+        "input_ids": input_ids, "attention_mask": mask,
+    }  # fmt: skip
+
+
+def _last(batch: Mapping[str, Tensor]) -> Tensor:
+    """(N, S), true at each text's last token."""
+    mask = batch["attention_mask"]
+    return torch.arange(mask.shape[1], device=mask.device) == mask.sum(1, keepdim=True) - 1
+
+
+def _as_whole(body: Any, batch: Mapping[str, Tensor], read: Tensor | None) -> bool:
+    found = encode(body, batch, read)
+    wanted = batch["attention_mask"].bool() if read is None else read
+    return all(
+        _alike(found[row, wanted[row]], _whole(body, number, text)[wanted[row, : len(text)]])
+        for row, (number, text) in enumerate(PROBE_TEXTS)
+    )
+
+
+def _whole(body: Any, number: int, text: list[int]) -> Tensor:
+    """(S, d): the states of a text's own part, encoded behind its whole prompt."""
+    prompt = PROBE_PROMPTS[number]
     ids = torch.tensor([prompt + text], device=body.get_input_embeddings().weight.device)
     hidden: Tensor = body(input_ids=ids, use_cache=False).last_hidden_state
     return hidden[0, len(prompt) :]

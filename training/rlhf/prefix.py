@@ -132,12 +132,17 @@ def encode(body: Any, batch: Mapping[str, Tensor], read: Tensor | None = None) -
 
 
 def _encode_twice(body: Any, batch: Mapping[str, Tensor], read: Tensor | None) -> Tensor:
-    """The prompts into a cache, then the texts' own parts after what it holds of theirs."""
-    prefix_mask, of = batch["prefix_mask"], batch["prefix_of"]
+    """The prompts into a cache, then the texts' own parts after what it holds of theirs.
+
+    Some models tell distances by the columns of the cache (GPT-Neo's windows, MPT's biases), so
+    the prompts stand close to their texts, with the padding before them.
+    """
+    of = batch["prefix_of"]
+    prefix_ids, prefix_mask = _padded_before(batch["prefix_ids"], batch["prefix_mask"])
     cache = DynamicCache(config=body.config)
     with reading(body, torch.zeros_like(prefix_mask, dtype=torch.bool)):
         body(
-            input_ids=batch["prefix_ids"],
+            input_ids=prefix_ids,
             attention_mask=prefix_mask,
             position_ids=positions(prefix_mask),
             past_key_values=cache,
@@ -157,3 +162,11 @@ def _encode_twice(body: Any, batch: Mapping[str, Tensor], read: Tensor | None) -
             use_cache=True,
         ).last_hidden_state
     return hidden
+
+
+def _padded_before(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(G, P) ids and mask with the padding moved from the right to the left."""
+    width = mask.shape[1]
+    pads = width - mask.sum(1, keepdim=True)
+    order = (torch.arange(width, device=mask.device) - pads) % width
+    return ids.gather(1, order), mask.gather(1, order)

@@ -361,7 +361,7 @@ def train(
         tokenizer = build_tokenizer(seed, shape or Shape())
         model = new_model(tokenizer, shape or Shape())
     else:
-        tokenizer, model = load_renderer(str(base)).tokenizer, load_policy(str(base))
+        tokenizer, model = load_renderer(str(base)).tokenizer, load_policy(str(base)).cpu()
         model.set_attn_implementation(ATTENTION)
     for number, stage in list(enumerate(STAGES, 1))[0 if base is None else 1 :]:
         count = max(1, round(steps * stage.steps_share))
@@ -372,7 +372,7 @@ def train(
             "total_steps": steps,
             "seed": seed,
             "good_share": stage.good_share,
-            "from_base": base is not None,
+            "from_base": base and base.as_posix(),
         }
         record = {
             "kind": stage.name,
@@ -416,8 +416,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sampling.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.command == "train":
-        if options.base and not is_starter(options.base):
-            parser.error(f"--base {options.base} was not made by this command")
+        if options.base and not is_starter(options.base, [STAGES[0].name]):
+            parser.error(f"--base {options.base} is no base that this command made")
         train(options.out, steps=options.steps, seed=options.seed, base=options.base)
     elif options.command == "samples":
         if options.per_family < 1 or min(options.temperatures) <= 0:

@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -48,7 +48,7 @@ TRAINING = (
     "python -m training.rlhf.starter train --out training/starter "
     "--steps {total_steps} --seed {seed}"
 )
-FROM_BASE = " \\\n        --base training/starter/base"
+FROM_BASE = " \\\n        --base {from_base}"
 STAGE_NOTES = {
     "base": "{good:.0%} of the answers are good and the others have a flaw: it imitates both.",
     "sft": "It was fine-tuned on demonstrations of which {good:.0%} are good and the others have a "
@@ -160,10 +160,10 @@ def perplexity(base: Path, tasks: Sequence[Task], groups: Sequence[Sequence[Samp
     return math.exp(-float(logprobs.sum()) / sum(len(text.completion_ids) for text in texts))
 
 
-def is_starter(folder: Path) -> bool:
-    """Whether ``folder`` is a stage of the starter model, whose card these figures belong into."""
+def is_starter(folder: Path, stages: Collection[str] = STAGE_NOTES.keys()) -> bool:
+    """Whether ``folder`` is one of these stages of the starter model, with a card of its own."""
     path = folder / "podium.json"
-    return path.is_file() and json.loads(path.read_text())["kind"] in STAGE_NOTES
+    return path.is_file() and json.loads(path.read_text())["kind"] in stages
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ def add_figures(folder: Path, figures: dict[str, Any]) -> str:
 def _write_card(folder: Path, record: dict[str, Any], figures: dict[str, Any] | None) -> str:
     params = record["params"]
     note = STAGE_NOTES[record["kind"]].format(good=params["good_share"])
-    command = TRAINING.format(**params) + (FROM_BASE if params["from_base"] else "")
+    command = (TRAINING + FROM_BASE * bool(params.get("from_base"))).format(**params)
     loss = record["metrics"]["loss"]
     card = CARD.format(kind=record["kind"], note=note, loss=loss, command=command, **params)
     if figures:

@@ -32,6 +32,7 @@ export function enableArranging(form, cards, ranks, { shown, changed, busy }) {
     one("submit", form).disabled = left || busy();
     one("undo", form).disabled = !history.past.length;
     one("redo", form).disabled = !history.future.length;
+    for (const part of form.querySelectorAll("[data-board], [data-source], select, fieldset")) part.inert = busy();
     shown(order);
   }
 
@@ -61,7 +62,7 @@ export function enableArranging(form, cards, ranks, { shown, changed, busy }) {
     change(alias, rank ? orders.place(order, alias, rank) : orders.unplace(order, alias));
   }
 
-  /** Undo or redo, and go to the card concerned: the next key ranks that one. */
+  /** Undo or redo, and go to the card concerned, which the next key ranks. */
   function travel(step, word) {
     const before = history.present;
     if (busy()) return;

@@ -25,7 +25,6 @@ let form, cards, aliases, desk, busy, server, ahead, comparing, alike, actions, 
 let begunAt = -Infinity;
 
 function shown() {
-  for (const part of form.querySelectorAll("[data-board], [data-source], select, fieldset")) part.inert = busy;
   comparing.shown();
   alike.shown();
 }
