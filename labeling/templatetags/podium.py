@@ -59,8 +59,8 @@ def _attributes(shape: ElementTree.Element) -> SafeString:
 
 @register.filter
 def as_input(option: BoundWidget) -> SafeString:
-    """What ``option.tag`` writes, by no template: the ranking page has 170 of them, which were more
-    than half of its time on the server.
+    """What ``option.tag`` writes, by no template: the ranking page has 170 of them, and their
+    templates took at least a quarter of its time on the server.
     """
     data = option.data
     return format_html(
