@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.progress import Progress, Tell
 from benchmarks.server import Installation
-from benchmarks.world_data import prompts
+from benchmarks.world_data import is_held_out, prompts
 from training.jobs.world import starter_prompts
 from training.management.client import ApiClient, ApiError
 
@@ -95,7 +95,7 @@ class Loop:
         self._size = size
         self._seed = seed
         self._progress = progress
-        self._lines = _lines(size, 1000 * seed)
+        self._lines = _lines(size, _draw(seed, 0))
 
     def go_round(self) -> dict[str, str]:
         """The folder of each policy, by the name of what made it; ``SFT`` is first.
@@ -126,8 +126,7 @@ class Loop:
 
     def held_out(self) -> list[dict[str, Any]]:
         """Prompts that are not in the pool."""
-        known = [{"messages": _messages(line)} for line in self._lines]
-        return prompts(1000 * self._seed + 1, self._size.held_out, but=known)
+        return prompts(_draw(self._seed, 1), self._size.held_out, held_out=True)
 
     def _import(self) -> int:
         pool = self._api.post(
@@ -215,13 +214,20 @@ def _share_done(run: Run) -> float:
 
 
 def _lines(size: Size, seed: int) -> list[dict[str, Any]]:
-    """Lines of the import format; the demonstrations beyond those wanted are left out."""
+    """Lines of the import format that are not held out, with no more demonstrations than wanted."""
+    drawn = starter_prompts(2 * size.prompts, seed=seed)
+    trained_on = [line for line in drawn if not is_held_out(_messages(line))]
     lines, left = [], size.demonstrations
-    for line in starter_prompts(size.prompts, seed=seed):
+    for line in trained_on[: size.prompts]:
         kept = "reference" in line and left > 0
         left -= kept
         lines.append({name: line[name] for name in line if name != "reference" or kept})
     return lines
+
+
+def _draw(seed: int, number: int) -> int:
+    """The seed of one of the demo's draws, far from that of the text of the starter model."""
+    return 2_000_000 + 1000 * seed + number
 
 
 def _messages(line: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import STARTER
 from benchmarks.jobs import model_of, new_job, run, start
-from benchmarks.world_data import demonstrations, prompts
+from benchmarks.world_data import good_answers, prompts
 from training.jobs.events import read_events
 from training.jobs.folder import EXIT_INTERRUPTED, JobFolder, sha256_of_file
 from training.jobs.world import draw_tasks
@@ -117,7 +117,7 @@ def _job(root: Path, kind: str, reward: JobFolder) -> JobFolder:
 
 def _data(kind: str) -> Mapping[str, Any]:
     if kind == "sft":
-        return {"demonstrations": demonstrations(SEED, 16)}
+        return {"demonstrations": good_answers(SEED, 16)}
     if kind in ("reward", "dpo"):
         return {"comparisons": _comparisons(16)}
     if kind == "sample":

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 from typing import Any
 
-from training.jobs.world import SimulatedLabeler, draw_tasks
-from training.rlhf.starter import STAGES, documents
+from training.jobs.world import FAMILIES, SimulatedLabeler, Task, draw_tasks
+from training.rlhf.starter import BASE, documents
 
-# The share of good answers in the text that the starter model was fine-tuned on.
-GOOD_SHARE = STAGES[-1].good_share
-
-
-def prompts(seed: int, count: int, but: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """``count`` distinct prompts, none of which is in ``but``."""
-    taken = {str(row["messages"]) for row in but}
-    found: list[dict[str, Any]] = []
-    for task in draw_tasks(seed):
-        if len(found) == count:
-            break
-        if str(task.messages) not in taken:
-            taken.add(str(task.messages))
-            name = f"{seed}-{len(found)}"
-            found.append({"prompt": name, "author": "", "messages": task.messages})
-    return found
+# One prompt in so many is held out of all rankings and runs of step 3.
+HELD_OUT_OF = 4
 
 
-def demonstrations(seed: int, count: int) -> Iterator[dict[str, Any]]:
-    """Text of the kind that the starter model was fine-tuned on."""
-    for number, document in enumerate(islice(documents(seed, GOOD_SHARE), count)):
+def is_held_out(messages: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a prompt is one to measure on. Its text alone decides: no seed trains on what it, or
+    another, is measured by.
+    """
+    said = "\n".join(message["content"] for message in messages)
+    return hashlib.sha256(said.encode()).digest()[0] % HELD_OUT_OF == 0
+
+
+def prompts(seed: int, count: int, *, held_out: bool = False) -> list[dict[str, Any]]:
+    """``count`` prompts to train on, or to measure on, the families in turn.
+
+    A family has its share of either; one of few prompts (questions of knowledge, ideas) repeats
+    them under other names, as people ask the same again.
+    """
+
+    def wanted(task: Task) -> bool:
+        return is_held_out(task.messages) == held_out
+
+    in_turn = zip(*(filter(wanted, draw_tasks(seed, [name])) for name in FAMILIES), strict=False)
+    return [
+        {"prompt": f"{seed}-{number}", "author": "", "messages": task.messages}
+        for number, task in enumerate(islice(itertools.chain.from_iterable(in_turn), count))
+    ]
+
+
+def pretraining_texts(seed: int, count: int) -> Iterator[dict[str, Any]]:
+    """Text of the kind that the base model was trained on last."""
+    for number, document in enumerate(islice(documents(seed, BASE.good_share), count)):
         yield {
             "prompt": f"document-{seed}-{number}",
             "author": "",

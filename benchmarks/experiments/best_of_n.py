@@ -33,7 +33,6 @@ from benchmarks.experiments.statistics import (
     best_of,
     kl_of_best_of,
     kl_of_choice,
-    over_prompts,
     over_seeds,
 )
 from benchmarks.experiments.world import Options, Page, World
@@ -104,16 +103,23 @@ def standardised(values: Array) -> Array:
     return found
 
 
-def drop(curves: Sequence[Curve]) -> tuple[int, Interval]:
-    """The n at which gold is highest, and what is lost from there to the largest n.
+def peak_of(curves: Sequence[Curve]) -> int:
+    """The n at which gold is highest on the mean of the curves."""
+    return curves[0].ns[int(np.mean([one.gold.mean(0) for one in curves], 0).argmax())]
 
-    The interval draws the prompts of all seeds anew.
+
+def lost(curves: Sequence[Curve]) -> Interval:
+    """Gold at its highest less gold at the largest n, over seeds.
+
+    Where it is highest, the other seeds say: a place picked for the values that are measured there
+    would be high by chance too. (Of a single seed there are no others.)
     """
-    gold = [row[np.newaxis] for one in curves for row in one.gold]
-    peak = int(np.concatenate(gold).mean(0).argmax())
-    return curves[0].ns[peak], over_prompts(
-        gold, lambda rows: float((rows[:, peak] - rows[:, -1]).mean())
-    )
+    found = []
+    for at, one in enumerate(curves):
+        others = [*curves[:at], *curves[at + 1 :]] or curves
+        gold = one.gold.mean(0)
+        found.append(float(gold[one.ns.index(peak_of(others))] - gold[-1]))
+    return over_seeds(found)
 
 
 def fit(ns: Sequence[int], gold: Array) -> tuple[float, float]:
@@ -141,15 +147,15 @@ def _text(found: Curves, oracle: Sequence[Curve], chosen: Grid) -> str:
             f"{len(oracle)} seeds, {chosen.drawn} held-out prompts each, {chosen.draws} answers of "
             "the starter SFT model to each at temperature 1. Reward models are those of "
             "[reward-accuracy](reward-accuracy.md). ± is half the 95 % interval over seeds "
-            "(Student's t), brackets are 95 % intervals by drawing prompts anew. Lost is gold at "
-            f"its peak less gold at n = {last}: an interior maximum is shown where its interval "
-            "leaves out 0. KL is log n - (n - 1) / n.",
+            "(Student's t). Lost is gold at its peak, which the other seeds choose, less gold at "
+            f"n = {last}: an interior maximum is shown where the interval leaves out 0. KL is "
+            "log n - (n - 1) / n.",
             _table(found, last),
             f"Choosing by gold itself gives {gold_at(oracle, last).shown()} at n = {last}. The "
             "starter model repeats itself: were its draws all that it can write, and answers of "
             f"one score one answer, KL at n = {last} would be {_kl(found):.2f} nats instead of "
-            f"{kl_of_best_of(last):.2f}. The peak is picked and measured on the same prompts, "
-            "which favours it a little.",
+            f"{kl_of_best_of(last):.2f}. Gold at the best n is picked and measured on the same "
+            "prompts, which favours it a little.",
             "## What holds",
             "\n".join(f"- {claim}" for claim in _claims(found)),
         ]
@@ -168,21 +174,20 @@ def _table(found: Curves, last: int) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for setting, curves in found.items():
-        peak, lost = drop(curves)
+        peak = peak_of(curves)
         a, b = fit(curves[0].ns, mean_gold(curves))
         reward = over_seeds([float(one.reward[:, -1].mean()) for one in curves])
         rows.append(
             f"| {setting.rankings} | {setting.layers} | {setting.noise:g} "
             f"| {peak} ({kl_of_best_of(peak):.1f}) | {gold_at(curves, peak).shown()} "
-            f"| {gold_at(curves, last).shown()} | {lost.mean:.2f} [{lost.low:.2f}, {lost.high:.2f}]"
-            f" | {reward.shown()} | {a:.2f} | {b:.2f} |"
+            f"| {gold_at(curves, last).shown()} | {lost(curves).shown()} "
+            f"| {reward.shown()} | {a:.2f} | {b:.2f} |"
         )
     return "\n".join(rows)
 
 
 def _claims(found: Curves) -> list[str]:
     """Gao's laws, each with what was measured and whether it holds."""
-    peaks = {setting: float(mean_gold(curves).max()) for setting, curves in found.items()}
     usual = [s for s in found if s.noise == NOISE]
     whole = sorted((s for s in usual if s.layers == LAYERS), key=lambda s: s.rankings)
     by_size = of_all_sizes(found)
@@ -192,9 +197,9 @@ def _claims(found: Curves) -> list[str]:
     return [
         f"Reward rises with n in every run: {_holds(monotone)} (choosing by it, it must).",
         *_interior(found, whole[-1]),
-        "Peak gold rises with rankings: " + _rising(whole, peaks, lambda s: f"{s.rankings}"),
-        "Peak gold rises with size: " + _rising(by_size, peaks, lambda s: f"{s.layers} layers"),
-        *_noise(found, peaks),
+        "Peak gold rises with rankings: " + _rising(found, whole, lambda s: f"{s.rankings}"),
+        "Peak gold rises with size: " + _rising(found, by_size, lambda s: f"{s.layers} layers"),
+        *_noise(found),
     ]
 
 
@@ -202,37 +207,54 @@ def _interior(found: Curves, largest: Setting) -> list[str]:
     falling = [
         f"{s.rankings} rankings, {s.layers} layers, e = {s.noise:g}"
         for s, curves in found.items()
-        if drop(curves)[1].low > 0
+        if lost(curves).low > 0
     ]
-    peak, lost = drop(found[largest])
+    least = lost(found[largest])
+    turns = "turns" if least.low > 0 else f"no turn is seen up to n = {found[largest][0].ns[-1]}"
     return [
         f"Gold has an interior maximum for weak reward models: {_holds(bool(falling))}"
         f"{': ' if falling else ''}{'; '.join(falling)}.",
-        f"It has none for the largest, on {largest.rankings} rankings: {_holds(lost.low <= 0)} "
-        f"(best n {peak}).",
+        f"For the best taught, on {largest.rankings} rankings, {turns} (lost {least.shown()}, "
+        f"best n {peak_of(found[largest])}).",
     ]
 
 
-def _rising(
-    settings: Sequence[Setting], peaks: Mapping[Setting, float], name: Callable[[Setting], str]
-) -> str:
-    values = [peaks[setting] for setting in settings]
-    shown = ", ".join(f"{name(s)}: {peaks[s]:.2f}" for s in settings)
-    return f"{_holds(all(np.diff(values) > 0))} ({shown})."
+def _rising(found: Curves, settings: Sequence[Setting], name: Callable[[Setting], str]) -> str:
+    """Whether each next one has more, and how much the last has above the first, seed by seed."""
+    peaks = [_peaks(found[setting]) for setting in settings]
+    means = [float(np.mean(seeds)) for seeds in peaks]
+    more = over_seeds([last - first for first, last in zip(peaks[0], peaks[-1], strict=True)])
+    shown = ", ".join(f"{name(s)}: {mean:.2f}" for s, mean in zip(settings, means, strict=True))
+    return f"{_holds(all(np.diff(means) > 0))} on the means ({shown}); in all {_sign(more)}."
 
 
-def _noise(found: Curves, peaks: Mapping[Setting, float]) -> list[str]:
-    """Peak gold of the same rankings by labelers without errors and by the noisiest."""
+def _peaks(curves: Sequence[Curve]) -> list[float]:
+    """Of each seed its gold at the n that is best on the mean."""
+    at = curves[0].ns.index(peak_of(curves))
+    return [float(one.gold[:, at].mean()) for one in curves]
+
+
+def _noise(found: Curves) -> list[str]:
+    """Peak gold of the same rankings by the noisiest labelers, less that by ones without errors."""
     noisiest = max(setting.noise for setting in found)
     both = [(s, replace(s, noise=noisiest)) for s in found if s.noise == 0]
     if not both:
         return []
-    lower = all(peaks[noisy] < peaks[clean] for clean, noisy in both)
-    shown = "; ".join(
-        f"{clean.rankings} rankings: {peaks[clean]:.2f} without, {peaks[noisy]:.2f} with"
+    changes = {
+        clean.rankings: over_seeds(
+            [b - a for a, b in zip(_peaks(found[clean]), _peaks(found[noisy]), strict=True)]
+        )
         for clean, noisy in both
-    )
-    return [f"Errors at e = {noisiest:g} lower peak gold: {_holds(lower)} ({shown})."]
+    }
+    lower = all(change.mean < 0 for change in changes.values())
+    shown = "; ".join(f"{count} rankings: {_sign(change)}" for count, change in changes.items())
+    return [f"Errors at e = {noisiest:g} lower peak gold: {_holds(lower)} on the means ({shown})."]
+
+
+def _sign(change: Interval) -> str:
+    """A difference with its interval, and whether three seeds can tell it from none."""
+    told = "" if change.low > 0 or change.high < 0 else ", within chance"
+    return f"{'+' * (change.mean >= 0)}{change.shown()}{told}"
 
 
 def _holds(fact: bool) -> str:

@@ -20,10 +20,10 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.experiments.best_of_n import Curve, curve, drop, gold_at
+from benchmarks.experiments.best_of_n import Curve, curve, gold_at, lost, peak_of
 from benchmarks.experiments.plots import Line, Panel, lines
-from benchmarks.experiments.reward_models import Answers, Array, Grid, Setting, Training, grid
-from benchmarks.experiments.statistics import Interval, kl_of_best_of, over_prompts, over_seeds
+from benchmarks.experiments.reward_models import Answers, Grid, Setting, Training, grid
+from benchmarks.experiments.statistics import Interval, kl_of_best_of, over_seeds
 from benchmarks.experiments.world import Options, Page, World
 
 # Coste et al.'s weight of the variance for the best of n.
@@ -86,7 +86,7 @@ def _intro(options: Options, chosen: Grid) -> str:
         f"of the starter SFT model to each at temperature 1, {chosen.members} members. Members see "
         "the same rankings: an ensemble costs no more labels than one. Single is their average. "
         "Gold is in standard deviations under the SFT model. ± is half the 95 % interval over "
-        "seeds (Student's t), brackets are 95 % intervals by drawing the prompts of all seeds anew."
+        "seeds (Student's t); above single is the difference seed by seed."
     )
 
 
@@ -94,7 +94,7 @@ def _section(weak: Setting, found: Curves) -> str:
     last = found[SINGLE][0].ns[-1]
     gain = gained(found, WORST)
     holds = "holds" if gain.mean >= 0 else "does not hold"
-    sure = "surely" if gain.low > 0 or gain.high < 0 else "within chance"
+    sure = "more than chance" if gain.low > 0 or gain.high < 0 else "within chance"
     return "\n\n".join(
         [
             f"## Members of {weak.rankings} rankings, e = {weak.noise:g}",
@@ -110,24 +110,19 @@ def _table(found: Curves, last: int) -> str:
         "|---|---|---|---|---|---|",
     ]
     for way, curves in found.items():
-        peak, lost = drop(curves)
-        gain = gained(found, way)
-        above = f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" if way != SINGLE else ""
+        peak = peak_of(curves)
+        above = gained(found, way).shown() if way != SINGLE else ""
         rows.append(
             f"| {way} | {peak} | {gold_at(curves, peak).shown()} | {gold_at(curves, last).shown()} "
-            f"| {above} | {lost.mean:.2f} [{lost.low:.2f}, {lost.high:.2f}] |"
+            f"| {above} | {lost(curves).shown()} |"
         )
     return "\n".join(rows)
 
 
 def gained(found: Curves, way: str) -> Interval:
-    """Gold at the largest n above that of a single member, over the prompts of all seeds."""
-    differences: list[Array] = [
-        row[-1:]
-        for ours, single in zip(found[way], found[SINGLE], strict=True)
-        for row in ours.gold - single.gold
-    ]
-    return over_prompts(differences)
+    """Gold at the largest n above that of a single member, seed by seed."""
+    both = zip(found[way], found[SINGLE], strict=True)
+    return over_seeds([float((ours.gold - one.gold)[:, -1].mean()) for ours, one in both])
 
 
 def _figure(found: Mapping[Setting, Curves]) -> Figure:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from benchmarks.experiments.optimisation import (
     PUSHED,
     SMALL,
-    WEAK_NOISE,
     Moment,
     Size,
+    lost,
     means,
     peak,
     trace,
@@ -71,12 +71,12 @@ def table(found: Traces) -> str:
 def verdict(found: Traces) -> str:
     """What the law says of the ends of the range, as it was measured, seed by seed."""
     none, most = (found[beta] for beta in (COEFFICIENTS[0], COEFFICIENTS[-1]))
-    lost = over_seeds([max(m.gold for m in moments) - moments[-1].gold for moments in none])
     won = over_seeds([free[-1].gold - held[-1].gold for free, held in zip(most, none, strict=True)])
     return (
-        f"Without a penalty, the last policy is {lost.shown()} standard deviations of gold below "
-        f"the best that each seed measured on its way. At the end, β = {COEFFICIENTS[-1]:g} has "
-        f"{won.shown()} more gold than β = 0, from the same reward models and prompts."
+        f"Without a penalty, the last policy is {lost(none).shown()} standard deviations of gold "
+        "below that of the step which was best for the other seeds. At the end, "
+        f"β = {COEFFICIENTS[-1]:g} has {won.shown()} more gold than β = 0, from the same reward "
+        "models and prompts."
     )
 
 
@@ -108,7 +108,7 @@ def figure(found: Traces) -> Figure:
 def _setting(size: Size, accuracies: Sequence[float]) -> str:
     return f"""PPO as on the page of optimisation: {size.steps} steps of {PUSHED["batch_size"]}
 episodes, a learning rate of {PUSHED["learning_rate"]:g}, {PUSHED["epochs"]} epochs. The weak reward
-model knows {size.weak} rankings of {size.weak_ranked} answers, {WEAK_NOISE:.0%} of the comparisons
-turned round, and orders {over_seeds(accuracies).shown(3)} of held-out pairs as gold does. Each of
+model knows {size.weak.rankings} rankings, {size.weak.noise:.0%} of the comparisons turned round,
+and orders {over_seeds(accuracies).shown(3)} of held-out pairs as gold does. Each of
 {len(COEFFICIENTS)} KL coefficients starts from the same policy, {len(accuracies)} seeds. Lines are
 means over seeds; ± is half of Student's 95 % interval over seeds. Units as on that page."""

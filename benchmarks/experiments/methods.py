@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.experiments.plots import Point, points
-from benchmarks.experiments.policies import Examiner, Loop, Measured
+from benchmarks.experiments.policies import BASE, Examiner, Loop, Measured
 from benchmarks.experiments.reward_models import (
     COMPLETIONS,
     NOISE,
@@ -36,12 +36,14 @@ PTX_TEXTS = 400
 
 @dataclass(frozen=True)
 class Size:
-    """``rankings``, of ``COMPLETIONS`` answers each, are what all methods learn from. Rejection
-    sampling and the online methods answer the first ``prompts`` of theirs anew, the latter in
-    ``steps`` of ``batch`` completions. Measured are ``answers`` to each of ``held_out`` prompts.
+    """``rankings``, of ``COMPLETIONS`` answers each, are what all methods learn from: the first of
+    the ``sampled`` prompts that the experiments with reward models use too. Rejection sampling and
+    the online methods answer the first ``prompts`` of theirs anew, the latter in ``steps`` of
+    ``batch`` completions. Measured are ``answers`` to each of ``held_out`` prompts.
     """
 
-    rankings: int = RANKINGS[-1]
+    sampled: int = RANKINGS[-1]
+    rankings: int = 2000
     prompts: int = 1000
     held_out: int = 256
     answers: int = 2
@@ -49,7 +51,7 @@ class Size:
     batch: int = 64
 
 
-SMALL = Size(rankings=8, prompts=8, held_out=8, answers=2, steps=2, batch=16)
+SMALL = Size(sampled=8, rankings=8, prompts=8, held_out=8, answers=2, steps=2, batch=16)
 
 ONLINE = {"max_new_tokens": MAX_NEW_TOKENS}
 # With a coefficient of 0.05, PPO found one family of tasks in which wrong answers were rewarded.
@@ -68,15 +70,18 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 # What must hold of each of these, on the mean over seeds.
 REACHING = ("PPO", "rejection", "DPO")
 WIN, GAIN, PERPLEXITY = 0.65, 0.5, 1.5
-START = "SFT"
+START, BEFORE = "SFT", "base"
 
 
 @dataclass(frozen=True)
 class Seed:
-    """``found``: what was measured of the start and of each method, by name."""
+    """``found``: what was measured of the start, the base model and each method, by name.
+    ``rivals``: of some of them again, of another draw, to win against.
+    """
 
     accuracy: float
     found: dict[str, Measured]
+    rivals: dict[str, Measured]
 
     @property
     def start(self) -> Measured:
@@ -97,11 +102,12 @@ def compare(world: World, size: Size) -> Seed:
     loop = Loop(world)
     reward_model = strong_reward_model(loop, size)
     examiner = Examiner(loop, reward_model, size.held_out, size.answers)
-    found = {START: examiner.start()}
+    found = {START: examiner.of(loop.start), BEFORE: examiner.of(BASE)}
     for name in METHODS:
         found[name] = examiner.of(learn(loop, size, name, reward_model))
         print(f"seed {world.seed}: {name} measured", file=sys.stderr, flush=True)
-    return Seed(loop.accuracy(reward_model, size.held_out), found)
+    accuracy = loop.accuracy(reward_model, size.held_out)
+    return Seed(accuracy, found, rivals={START: examiner.of(loop.start, draw=1)})
 
 
 def learn(loop: Loop, size: Size, name: str, reward_model: Path) -> Path:
@@ -119,12 +125,12 @@ def learn(loop: Loop, size: Size, name: str, reward_model: Path) -> Path:
 
 def rankings(loop: Loop, size: Size) -> list[dict[str, Any]]:
     """The labels that all methods share."""
-    return Training(loop.world, size.rankings).comparisons(Setting(size.rankings))
+    return Training(loop.world, size.sampled).comparisons(Setting(size.rankings))
 
 
 def strong_reward_model(loop: Loop, size: Size) -> Path:
     """That of all rankings, on which the methods are compared."""
-    return Training(loop.world, size.rankings).model(Setting(size.rankings))
+    return Training(loop.world, size.sampled).model(Setting(size.rankings))
 
 
 def table(seeds: Sequence[Seed]) -> str:
@@ -155,7 +161,7 @@ def table(seeds: Sequence[Seed]) -> str:
 
 def wins(seed: Seed, name: str) -> Array:
     """Of each held-out prompt: the share of pairs of answers that the method wins."""
-    return win_rates(seed.found[name].gold, seed.start.gold)
+    return win_rates(seed.found[name].gold, seed.rivals[START].gold)
 
 
 def wins_by_seeds(seeds: Sequence[Seed], name: str) -> Interval:
@@ -211,7 +217,7 @@ seed by seed, PPO-ptx is {kept.shown(3)} below PPO. Gold of PPO-ptx less that of
 
 
 def figure(seeds: Sequence[Seed]) -> Figure:
-    methods = [name for name in seeds[0].found if name != START]
+    methods = [name for name in seeds[0].found if name not in (START, BEFORE)]
     panels = {
         "Win rate against SFT": [
             _point(name, wins_by_seeds(seeds, name), [wins(s, name).mean() for s in seeds])
@@ -243,7 +249,8 @@ others on {size.prompts} of their prompts; online methods do {size.steps} steps 
 completions.
 
 Measured on {size.held_out} prompts that no method saw, {size.answers} answers each at temperature
-1, by gold, which training never reads. A win: higher gold than SFT's answer to the same prompt;
-ties count half. Gain: in standard deviations of gold over all of SFT's held-out answers
-({spread.shown(2)} points of 10). ± is half of Student's 95 % interval over seeds; "by prompts" is
-the 95 % interval of a bootstrap over the prompts of all seeds."""
+1, by gold, which training never reads. A win: higher gold than an answer of SFT to the same prompt,
+drawn independently; ties count half. Gain: in standard deviations of gold over all of SFT's
+held-out answers ({spread.shown(2)} points of 10). ± is half of Student's 95 % interval over seeds;
+"by prompts" is the 95 % interval of a bootstrap over the prompts of all seeds. The base model is
+what SFT was fine-tuned from."""

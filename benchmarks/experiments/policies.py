@@ -3,11 +3,11 @@
 The loop starts where Podium does: at the starter model, SFT. It writes what is ranked, and the
 rankings make the reward model.
 
-Each policy writes the same number of answers to the same prompts, at temperature 1 and from the
-same noise. Measured are an answer's gold; its reward under one reward model; its log-probability
-under the start (KL: log(pi / start) summed over its tokens, which of what pi draws itself is an
-estimate without bias) and under the base model (its perplexity tells whether the text is still
-fluent). Texts that nobody sampled tell what the policy forgot: the held-out language-model loss.
+Each policy writes the same number of answers to the same prompts, at temperature 1. Measured are an
+answer's gold; its reward under one reward model; its log-probability under the start (KL:
+log(pi / start) summed over its tokens, which of what pi draws itself is an estimate without bias)
+and under the base model (its perplexity tells whether the text is still fluent). Texts that nobody
+sampled tell what the policy forgot: the held-out language-model loss.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy as np
 
 from benchmarks import STARTER
 from benchmarks.experiments.reward_models import Answers, right
-from benchmarks.experiments.world import AT_ONCE, MAX_NEW_TOKENS, Row, World, gold
+from benchmarks.experiments.world import AT_ONCE, MAX_NEW_TOKENS, Row, World, gold, hash_of
 from benchmarks.jobs import model_of
-from benchmarks.world_data import demonstrations, ranked
-from training.jobs.folder import sha256_of_file, write_json
+from benchmarks.world_data import pretraining_texts, ranked
+from training.jobs.folder import write_json
 from training.rlhf.generate import Request, Sampling, completion_seed, generate
 from training.rlhf.models import load_policy, load_renderer
 from training.rlhf.rendering import Rendered
@@ -85,7 +85,7 @@ class Loop:
     ) -> list[dict[str, Any]]:
         """``count`` answers of ``writer`` (the start) to each prompt, ranked by one labeler."""
         model = writer or self.start
-        made = self.world.completions(wanted, count, name=f"by-{_hash_of(model)}", model=model)
+        made = self.world.completions(wanted, count, name=f"by-{hash_of(model)}", model=model)
         rows = [row for prompt in wanted for row in made[prompt["prompt"]]]
         return list(ranked(wanted, rows, self.world.labeler(noise)))
 
@@ -116,8 +116,8 @@ class Loop:
         )
 
     def texts(self, count: int) -> list[dict[str, Any]]:
-        """What PPO-ptx keeps likely: text of the kind that the starter model was fine-tuned on."""
-        return list(demonstrations(1000 * self.world.seed + 4, count))
+        """What PPO-ptx keeps likely: text of the kind that the base model was trained on."""
+        return list(pretraining_texts(self.world.draw(4), count))
 
 
 class Examiner:
@@ -130,34 +130,34 @@ class Examiner:
     def __init__(self, loop: Loop, reward_model: Path, prompts: int, answers: int) -> None:
         world, start = loop.world, str(loop.start)
         self._world = world
-        self._key = f"{prompts}x{answers}-{_hash_of(reward_model)}"
+        self._key = f"{prompts}x{answers}-{hash_of(reward_model)}"
         self._prompts = world.held_out(prompts)
         self._answers = answers
         self._renderer = load_renderer(start)
-        self._start_name = start
         self._start = load_policy(start, frozen=True)
         self._base = load_policy(str(BASE), frozen=True)
         self._scorer = Scorer.load(str(reward_model))
         self._texts = [
             self._renderer.render(text["messages"], {"text": text["completion"]})
-            for text in demonstrations(1000 * world.seed + 3, prompts)
+            for text in pretraining_texts(world.draw(3), prompts)
         ]
 
-    def start(self) -> Measured:
-        return self.of(Path(self._start_name))
+    def of(self, model: Path, draw: int = 0) -> Measured:
+        """A policy on disk; measured once, then read back.
 
-    def of(self, model: Path) -> Measured:
-        """A policy on disk; measured once, then read back."""
-        path = self._world.root / "measured" / f"{self._key}-{_hash_of(model)}.json"
+        Policies of the same ``draw`` answer from the same noise, so that gains are of like answers;
+        a win is against answers of another, independent draw.
+        """
+        path = self._world.root / "measured" / f"{self._key}-{hash_of(model)}-{draw}.json"
         if not path.is_file():
-            found = self.measure(load_policy(str(model), frozen=True))
+            found = self.measure(load_policy(str(model), frozen=True), draw)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, dataclasses.asdict(found))
         return Measured(**json.loads(path.read_text(encoding="utf-8")))
 
-    def measure(self, policy: Any) -> Measured:
+    def measure(self, policy: Any, draw: int = 0) -> Measured:
         """A model in memory, as it is now."""
-        written, own = self._write(policy)
+        written, own = self._write(policy, draw)
         lengths = [len(text.completion_ids) for text in written]
         return Measured(
             gold=self._gold(written),
@@ -172,13 +172,13 @@ class Examiner:
             / sum(len(text.completion_ids) for text in self._texts),
         )
 
-    def _write(self, policy: Any) -> tuple[list[Rendered], float]:
+    def _write(self, policy: Any, draw: int) -> tuple[list[Rendered], float]:
         """The answers, prompt after prompt, and the sum of their log-probabilities."""
         end = self._renderer.end_id
         how = Sampling(1.0, 1.0, end, self._renderer.pad_id)
         written, total = [], 0.0
         for first in range(0, len(self._prompts), AT_ONCE):
-            requests = [self._request(row) for row in self._prompts[first : first + AT_ONCE]]
+            requests = [self._request(row, draw) for row in self._prompts[first : first + AT_ONCE]]
             for request, answers in zip(requests, generate(policy, requests, how), strict=True):
                 for answer in answers:
                     ids = [*answer.token_ids, *([end] if answer.ended else [])]
@@ -186,8 +186,8 @@ class Examiner:
                     total += sum(answer.logprobs or ()) + (answer.end_logprob or 0.0)
         return written, total
 
-    def _request(self, row: Mapping[str, Any]) -> Request:
-        seeds = [completion_seed(0, row["prompt"], index) for index in range(self._answers)]
+    def _request(self, row: Mapping[str, Any], draw: int) -> Request:
+        seeds = [completion_seed(draw, row["prompt"], index) for index in range(self._answers)]
         return Request(self._renderer.prompt_ids(row["messages"]), seeds, MAX_NEW_TOKENS)
 
     def _total(self, model: Any, texts: Sequence[Rendered]) -> float:
@@ -205,7 +205,3 @@ class Examiner:
     def _shown(self, text: Rendered) -> str:
         ids = text.completion_ids
         return self._renderer.text(ids[:-1] if ids[-1] == self._renderer.end_id else ids)
-
-
-def _hash_of(model: Path) -> str:
-    return sha256_of_file(model / "model.safetensors")[:12]

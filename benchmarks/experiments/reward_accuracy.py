@@ -5,6 +5,9 @@ asked twice: of gold, and of a labeler who errs as often as the one it learnt fr
 cannot exceed the noise ceiling 1 - e and, as far as errors fall on all pairs alike, is
 
     a (1 - 2e) + e        a: accuracy against gold, e: the labeler's error rate
+
+e is counted on the very pairs, as gold would have them: labelers are asked to err at a rate, over
+answers that are no ties, and come near it.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from benchmarks.experiments.reward_models import (
 )
 from benchmarks.experiments.statistics import Interval, over_prompts, over_seeds
 from benchmarks.experiments.world import Options, Page, World
+from training.jobs.world import recognise
 
 # The share of the noise ceiling that a reward model is to reach.
 REACH = 0.9
@@ -43,13 +47,16 @@ class Found:
     """One reward model on the held-out prompts of its seed.
 
     For each prompt, of each of its pairs, whether the model agrees: ``clean`` with gold, ``noisy``
-    with a labeler who errs as its own. ``alone``: whether it agrees with gold on the pairs that
-    differ in one component of gold and no other, by component. ``pairs``: it was trained on.
+    with a labeler who errs as its own; ``sound``: whether that labeler agrees with gold. ``alone``:
+    whether the model agrees with gold on the pairs that differ in one component of gold and no
+    other, by component. ``families``: of each prompt. ``pairs``: it was trained on.
     """
 
     clean: Sequence[Array]
     noisy: Sequence[Array]
+    sound: Sequence[Array]
     alone: Mapping[str, Sequence[float]]
+    families: Sequence[str]
     parameters: int
     pairs: int
 
@@ -60,6 +67,15 @@ class Found:
     @property
     def noisy_accuracy(self) -> float:
         return float(np.concatenate(self.noisy).mean())
+
+    @property
+    def ceiling(self) -> float:
+        """The share of labels that gold itself agrees with: nothing can agree with more."""
+        return float(np.concatenate(self.sound).mean())
+
+    @property
+    def of_ceiling(self) -> float:
+        return self.noisy_accuracy / self.ceiling
 
 
 Results = Mapping[Setting, Sequence[Found]]
@@ -81,6 +97,7 @@ def measure(world: World, chosen: Grid) -> dict[Setting, Found]:
     answers = Answers.of(world, "held-out", chosen.held_out, COMPLETIONS)
     pairs = {noise: answers.pairs(world, noise) for noise in {0.0, *chosen.noises}}
     differences = answers.differences(pairs[0.0])
+    families = [_family(prompt["messages"]) for prompt in answers.prompts]
     found = {}
     for setting in chosen.settings:
         model = training.model(setting)
@@ -89,13 +106,20 @@ def measure(world: World, chosen: Grid) -> dict[Setting, Found]:
         found[setting] = Found(
             clean=clean,
             noisy=right(scores, pairs[setting.noise]),
+            sound=right(answers.gold, pairs[setting.noise]),
             alone=_alone(clean, differences),
+            families=families,
             parameters=size_of(model),
             pairs=training.pairs(setting),
         )
         shown = f"seed {world.seed}: {setting.name} {found[setting].clean_accuracy:.3f}"
         print(shown, file=sys.stderr, flush=True)
     return found
+
+
+def _family(messages: Sequence[Mapping[str, str]]) -> str:
+    known = recognise(messages)
+    return known[0].name if known else ""
 
 
 def _alone(
@@ -122,14 +146,17 @@ def _text(found: Results, chosen: Grid) -> str:
             _verdict(found),
             "## Noisy labels see less of what there is\n\n"
             "Accuracy against labelers who err at rate e should be a (1 - 2e) + e, a being the "
-            "accuracy against gold. The difference is measured less expected, in points of "
-            "accuracy, its interval by drawing the prompts of all seeds anew. The simulated "
-            "labelers confuse near neighbours most, as people do; there a reward model is least "
-            "sure too, so that an error costs it less than the formula says. The last column has "
-            "the same difference for as many errors that fall on all pairs alike.",
+            "accuracy against gold and e counted on these very pairs. The difference is measured "
+            "less expected, in points of accuracy, its interval by drawing the prompts of all "
+            "seeds anew. The simulated labelers confuse near neighbours most, as people do; there "
+            "a reward model is least sure too, so that an error costs it less than the formula "
+            "says. The last column has the same difference for as many errors that fall on all "
+            "pairs alike.",
             _identity(found),
             "## What is learnt first",
             _components(found),
+            "## Where it is right",
+            _families(found),
         ]
     )
 
@@ -141,47 +168,52 @@ def _table(found: Results) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for setting, runs in found.items():
-        ceiling = 1 - setting.noise
         clean = over_seeds([one.clean_accuracy for one in runs])
         noisy = over_seeds([one.noisy_accuracy for one in runs])
-        share = over_seeds([one.noisy_accuracy / ceiling for one in runs])
+        ceiling = over_seeds([one.ceiling for one in runs])
+        share = over_seeds([one.of_ceiling for one in runs])
         rows.append(
             f"| {setting.rankings} | {np.mean([one.pairs for one in runs]):.0f} "
             f"| {setting.layers} | {runs[0].parameters:,} | {setting.noise:g} | {clean.shown(3)} "
-            f"| {noisy.shown(3)} | {ceiling:g} | {share.shown(3)} |"
+            f"| {noisy.shown(3)} | {ceiling.mean:.3f} | {share.shown(3)} |"
         )
     return "\n".join(rows)
 
 
 def _verdict(found: Results) -> str:
-    shares = {
-        setting: over_seeds([one.noisy_accuracy / (1 - setting.noise) for one in runs])
-        for setting, runs in found.items()
-    }
-    best = max(shares, key=lambda setting: shares[setting].mean)
-    reached = "reached" if shares[best].mean >= REACH else "not reached"
+    """What was aimed at, of the whole model by the most rankings at the usual rate of errors."""
+    most = _usual(found)[-1]
+    share = over_seeds([one.of_ceiling for one in found[most]])
+    reached = "reached" if share.mean >= REACH else "not reached"
     return (
-        f"{REACH:g} of the noise ceiling is {reached}: the best, {best.rankings} rankings at "
-        f"e = {best.noise:g}, comes to {shares[best].shown(3)}."
+        f"{REACH:g} of the noise ceiling is {reached} on the mean over seeds: {most.rankings} "
+        f"rankings at e = {most.noise:g} come to {share.shown(3)}."
     )
+
+
+def _usual(found: Results) -> list[Setting]:
+    """The whole model at the usual rate of errors, by rankings."""
+    usual = [s for s in found if (s.layers, s.noise) == (LAYERS, NOISE)]
+    return sorted(usual, key=lambda setting: setting.rankings)
 
 
 def _identity(found: Results) -> str:
     rows = [
-        "| rankings | layers | e | measured | expected | difference | within | drawn evenly |",
+        "| rankings | layers | e (counted) | measured | expected | difference | within "
+        "| drawn evenly |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for setting, runs in found.items():
         if setting.noise == 0:
             continue
-        kept = 1 - 2 * setting.noise
-        expected = float(np.mean([one.clean_accuracy for one in runs])) * kept + setting.noise
-        gap = _gap([one.clean for one in runs], [one.noisy for one in runs], setting.noise)
-        even = _gap([one.clean for one in runs], _evenly(runs, setting.noise), setting.noise)
+        gap = _gap([(one.clean, one.noisy, one.sound) for one in runs])
+        even = _gap([(one.clean, *_evenly(one)) for one in runs])
+        measured = float(np.concatenate([row for one in runs for row in one.noisy]).mean())
+        counted = 1 - float(np.concatenate([row for one in runs for row in one.sound]).mean())
         within = "yes" if gap.low <= 0 <= gap.high else "no"
         rows.append(
-            f"| {setting.rankings} | {setting.layers} | {setting.noise:g} "
-            f"| {np.mean([one.noisy_accuracy for one in runs]):.3f} | {expected:.3f} "
+            f"| {setting.rankings} | {setting.layers} | {setting.noise:g} ({counted:.3f}) "
+            f"| {measured:.3f} | {measured - gap.mean:.3f} "
             f"| {_signed(gap)} | {within} | {_signed(even)} |"
         )
     return "\n".join(rows)
@@ -191,36 +223,31 @@ def _signed(gap: Interval) -> str:
     return f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
 
 
-def _evenly(runs: Sequence[Found], noise: float) -> list[list[Array]]:
-    """Whether the models agree with labels of which each is turned round with one chance."""
+def _evenly(one: Found) -> tuple[list[Array], list[Array]]:
+    """``noisy`` and ``sound``, were each label turned round with one chance."""
     random = np.random.default_rng(0)
-    return [
-        [np.where(random.random(len(agreed)) < noise, 1 - agreed, agreed) for agreed in one.clean]
-        for one in runs
-    ]
+    sound = [(random.random(len(agreed)) < one.ceiling).astype(float) for agreed in one.clean]
+    both = zip(sound, one.clean, strict=True)
+    return [np.where(kept, agreed, 1 - agreed) for kept, agreed in both], sound
 
 
-def _gap(
-    clean: Sequence[Sequence[Array]], noisy: Sequence[Sequence[Array]], noise: float
-) -> Interval:
-    """Measured accuracy less a (1 - 2e) + e, over the prompts of all seeds."""
-    both = [
-        np.stack(pair, 1)
-        for of_seed in zip(clean, noisy, strict=True)
-        for pair in zip(*of_seed, strict=True)
-    ]
+def _gap(seeds: Sequence[tuple[Sequence[Array], Sequence[Array], Sequence[Array]]]) -> Interval:
+    """Measured accuracy less a (1 - 2e) + e, over the prompts of all seeds.
 
-    def gap(rows: Array) -> float:
-        gold, labels = rows.mean(0)
-        return float(labels - (gold * (1 - 2 * noise) + noise))
+    ``seeds``: the ``clean``, ``noisy`` and ``sound`` of each.
+    """
+    rows = [np.stack(of_prompt, 1) for seed in seeds for of_prompt in zip(*seed, strict=True)]
 
-    return over_prompts(both, gap)
+    def gap(drawn: Array) -> float:
+        gold, labels, sound = drawn.mean(0)
+        return float(labels - (gold * (2 * sound - 1) + 1 - sound))
+
+    return over_prompts(rows, gap)
 
 
 def _components(found: Results) -> str:
     """Accuracy on pairs that differ in one component alone, of the weakest and the best taught."""
-    usual = [s for s in found if (s.layers, s.noise) == (LAYERS, NOISE)]
-    few, many = (of(usual, key=lambda s: s.rankings) for of in (min, max))
+    few, *_, many = _usual(found)
     names = sorted({name for one in found[many] for name in one.alone})
     rows = [
         "Accuracy against gold on pairs that differ in one component of gold alone, "
@@ -234,6 +261,25 @@ def _components(found: Results) -> str:
             for setting in (few, many)
         )
         rows.append(f"| {name} | {len(last)} | {np.mean(first):.2f} | {np.mean(last):.2f} |")
+    return "\n".join(rows)
+
+
+def _families(found: Results) -> str:
+    """Accuracy by family of tasks, of the best taught."""
+    most = _usual(found)[-1]
+    runs = found[most]
+    rows = [
+        f"Accuracy against gold by family, {most.rankings} rankings, e = {NOISE:g}.\n",
+        "| family | pairs | accuracy |",
+        "|---|---|---|",
+    ]
+    for name in sorted(set(runs[0].families)):
+        seeds = [
+            np.concatenate([a for a, of in zip(one.clean, one.families, strict=True) if of == name])
+            for one in runs
+        ]
+        accuracy = over_seeds([float(seed.mean()) for seed in seeds])
+        rows.append(f"| {name} | {sum(map(len, seeds))} | {accuracy.shown(3)} |")
     return "\n".join(rows)
 
 

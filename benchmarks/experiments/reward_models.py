@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from benchmarks import STARTER
-from benchmarks.experiments.world import Options, Row, World, gold
+from benchmarks.experiments.world import Options, Row, World, gold, hash_of
 from benchmarks.jobs import model_of
 from benchmarks.world_data import pairs_of, ranked
 from training.jobs.world import score
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 LAYERS = 4
 NOISE = 0.1
-RANKINGS = (125, 500, 2000)
+RANKINGS = (125, 500, 2000, 4000)
 COMPLETIONS = 9
 # On 2,000 rankings of one seed these order 0.891 of the pairs of other prompts as gold does. One
 # epoch: 0.877; in it a rate of 3e-4 0.874, of 1e-3 0.849, and that with 8 prompts a batch 0.868.
@@ -143,7 +143,7 @@ def body(root: Path, layers: int) -> Path:
     """The starter SFT model, or what its first layers alone are, written into ``root``."""
     if layers == LAYERS:
         return STARTER
-    folder = root / f"body-{layers}l"
+    folder = root / f"body-{layers}l-{hash_of(STARTER)}"
     if not (folder / WEIGHTS).is_file():
         shutil.copytree(STARTER, folder, ignore=shutil.ignore_patterns(WEIGHTS), dirs_exist_ok=True)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -48,12 +48,14 @@ def compare(world: World, size: Size) -> Seed:
     print(f"seed {world.seed}: both rounds done", file=sys.stderr, flush=True)
     policies = {ONE: one, FIRST: first, SECOND: second}
     found = {name: examiner.of(policy) for name, policy in policies.items()}
-    return Seed(loop.accuracy(reward_model, size.held_out), {START: examiner.start(), **found})
+    rivals = {START: examiner.of(loop.start, draw=1), ONE: examiner.of(one, draw=1)}
+    accuracy = loop.accuracy(reward_model, size.held_out)
+    return Seed(accuracy, {START: examiner.of(loop.start), **found}, rivals)
 
 
 def verdict(seeds: Sequence[Seed]) -> str:
     """Two rounds against one, answer by answer and on the mean."""
-    wins = [win_rates(seed.found[SECOND].gold, seed.found[ONE].gold) for seed in seeds]
+    wins = [win_rates(seed.found[SECOND].gold, seed.rivals[ONE].gold) for seed in seeds]
     by_seeds = over_seeds([float(won.mean()) for won in wins])
     by_prompts = over_prompts([np.array([rate]) for won in wins for rate in won])
     more = over_seeds([s.found[SECOND].mean_gold - s.found[ONE].mean_gold for s in seeds])

@@ -3,13 +3,12 @@
 A ``World`` is one seed. Its prompts to train on and its held-out prompts have none in common, and
 fewer are always the first of more: so the first 500 of 4,000 prompts, with the first 4 of their 6
 completions, are a smaller experiment of the same draw. Everything that takes long is a job of the
-real program, in a folder that is used again when the same is asked for; a job that was killed goes
-on where it stood.
+real program, in a folder that is used again when the same is asked for, of the same models; a job
+that was killed goes on where it stood.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import STARTER
 from benchmarks.jobs import model_of, new_job, run
 from benchmarks.world_data import good_answers, prompts, ranked
-from training.jobs.folder import JobFolder
+from training.jobs.folder import JobFolder, sha256_of_file, write_json
 from training.jobs.world import SimulatedLabeler, score
 from training.rlhf.sample import read_completions
 
@@ -28,9 +27,11 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-# Drawn before the prompts to train on, which leave these out: all that may ever be held out.
-HELD_OUT = 512
+# Worlds are drawn far from the text that the starter model was trained on.
+FIRST = 1_000_000
 MAX_NEW_TOKENS = 64
+# Beside a job's own file: which weights it was given.
+WEIGHTS_ASKED = "weights.json"
 # Prompts that are completed at once.
 AT_ONCE = 32
 # Demonstrations that set a reward model's zero.
@@ -65,19 +66,17 @@ class World:
     seed: int
     root: Path
 
-    def held_out(self, count: int) -> list[dict[str, Any]]:
-        """Prompts to measure on.
+    def draw(self, number: int) -> int:
+        """The seed of one of the draws of this world, of which there are less than 1,000."""
+        return FIRST + 1000 * self.seed + number
 
-        Raises:
-            ValueError: more than ``HELD_OUT`` are asked for.
-        """
-        if count > HELD_OUT:
-            raise ValueError(f"{count} held-out prompts asked for: there are {HELD_OUT}")
-        return prompts(1000 * self.seed + 2, count)
+    def held_out(self, count: int) -> list[dict[str, Any]]:
+        """Prompts to measure on."""
+        return prompts(self.draw(2), count, held_out=True)
 
     def training(self, count: int) -> list[dict[str, Any]]:
-        """Prompts to train on, none of which can be held out."""
-        return prompts(1000 * self.seed, count, but=self.held_out(HELD_OUT))
+        """Prompts to train on."""
+        return prompts(self.draw(0), count)
 
     def completions(
         self, wanted: Sequence[Row], count: int, *, name: str = "", model: Path = STARTER
@@ -123,7 +122,7 @@ class World:
         seed: int | None = None,
     ) -> JobFolder:
         """A finished reward run; ``benchmarks.jobs.model_of`` it is the model."""
-        good = good_answers(1000 * self.seed + 1, GOOD_ANSWERS)
+        good = good_answers(self.draw(1), GOOD_ANSWERS)
         data = {"comparisons": comparisons, "demonstrations": good}
         return self.job(name, "reward", data, params, model=model, seed=seed)
 
@@ -140,13 +139,13 @@ class World:
     ) -> JobFolder:
         """The job ``name``, run to its end unless it was before.
 
-        One of that name which was to do something else is thrown away.
+        One of that name which was to do something else, or was of other models, is thrown away.
 
         Raises:
             SystemExit: it failed; the end of its log is shown.
         """
         root = self.root / name
-        before = _spec(root)
+        before = asked_of(root)
         folder = new_job(
             root,
             kind,
@@ -156,7 +155,9 @@ class World:
             seed=self.seed if seed is None else seed,
             reward_model=reward_model,
         )
-        if before is not None and before != _spec(root):
+        given = [hash_of(one) for one in (model, reward_model) if one]
+        write_json(root / WEIGHTS_ASKED, {"sha256": given})
+        if any(before) and before != asked_of(root):
             _forget(folder)
         if folder.read_result() is None:
             run(folder, kind)
@@ -164,10 +165,15 @@ class World:
         return folder
 
 
-def _spec(root: Path) -> dict[str, Any] | None:
-    path = root / "job.json"
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
-    return found
+def asked_of(root: Path) -> list[str]:
+    """What a job is to do, and of which weights: folders of models keep their names."""
+    files = [root / name for name in ("job.json", WEIGHTS_ASKED)]
+    return [path.read_text() if path.is_file() else "" for path in files]
+
+
+def hash_of(model: Path) -> str:
+    """Of a model's weights."""
+    return sha256_of_file(model / "model.safetensors")[:12]
 
 
 def _forget(folder: JobFolder) -> None:

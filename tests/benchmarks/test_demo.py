@@ -115,10 +115,10 @@ def test_held_out_prompts_are_not_in_the_pool() -> None:
     size = demo_loop.FULL
     loop = demo_loop.Loop(None, None, size, 3, None)  # type: ignore[arg-type]
     pool = {str(demo_loop._messages(line)) for line in loop._lines}
-    held_out = {str(row["messages"]) for row in loop.held_out()}
+    held_out = [str(row["messages"]) for row in loop.held_out()]
     assert len(pool) == size.prompts
     assert len(held_out) == size.held_out
-    assert not pool & held_out
+    assert not pool & set(held_out)
     assert sum("reference" in line for line in loop._lines) == size.demonstrations
 
 

@@ -80,9 +80,11 @@ def test_the_families_take_turns() -> None:
     assert names == [*FAMILIES, *FAMILIES]
 
 
-def test_there_are_at_least_eight_families_of_distinct_use_cases() -> None:
+def test_there_are_ten_families_of_distinct_use_cases() -> None:
     use_cases = {family.use_case for family in FAMILIES.values()}
-    assert len(use_cases) == len(FAMILIES) >= 8
+    assert len(use_cases) == len(FAMILIES) >= 10
+    wanted = "sorting rewrite extraction closed_qa summary brainstorm sentiment note chat open_qa"
+    assert set(wanted.split()) <= set(FAMILIES)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,47 @@ def test_an_answer_that_names_the_right_and_a_false_capital_is_not_right() -> No
     prompt = [{"role": "user", "content": "What is the capital of France?"}]
     assert score(prompt, "The capital of France is Paris.").fully_right
     assert not score(prompt, "The capital of France is Paris or Rome.").fully_right
+
+
+IDEAS = "Give me two ideas for a rainy day."
+FIELDS = (
+    "List the name, the city, the goods and the day: Anna from Rome ordered two lamps on Monday."
+)
+STORY = (
+    "Emma opened a bakery in Rome last spring. The idea came from Tom. Now many people visit "
+    "every day."
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "better", "worse"),
+    [
+        ("What is the capital of Italy?", "It is Rome, of Italy.", "It is not Rome, of Italy."),
+        (IDEAS, "1. Read a book\n2. Bake a cake.", "1. Read a book\n2. Read a book."),
+        (
+            f"Summarise this in one sentence: {STORY}",
+            "Emma opened a bakery in Rome, and now many people visit every day.",
+            STORY,
+        ),
+        (IDEAS, "1. read a book\n2. bake a cake.", f"{IDEAS}\n1. read a book\n2. bake a cake."),
+    ],
+)
+def test_what_only_looks_right_scores_less(prompt: str, better: str, worse: str) -> None:
+    asked = [{"role": "user", "content": prompt}]
+    assert score(asked, better).total > score(asked, worse).total
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        (IDEAS, "1. Read a book!\n2. BAKE A CAKE. I hope this helps."),
+        (FIELDS, "Name: Anna\nCity: Rome\nGoods: lamps\nDay: Monday."),
+    ],
+)
+def test_capitals_and_a_friendly_word_behind_do_not_make_an_answer_wrong(
+    prompt: str, answer: str
+) -> None:
+    assert score([{"role": "user", "content": prompt}], answer).fully_right
 
 
 @pytest.mark.parametrize("text", ["", "   ", "…", "\n"])

@@ -85,8 +85,8 @@ def test_from_a_base_the_sft_model_alone_is_trained(tiny: Path, tmp_path: Path) 
         loaded(folder)[0].model.embed_tokens.weight
         for folder in (tmp_path / "sft", tiny / "sft", tiny / "base")
     )
-    # The base was stored in half precision: all but that rounding is the same.
-    assert (again - whole).abs().mean() < (whole - base).abs().mean() / 10
+    assert torch.equal(again, whole)
+    assert not torch.equal(whole, base)
 
 
 def test_what_is_no_base_of_its_own_is_refused(
@@ -97,14 +97,6 @@ def test_what_is_no_base_of_its_own_is_refused(
             starter.main(["train", "--out", str(tmp_path), "--base", str(base)])
         assert "is no base that this command made" in capsys.readouterr().err
         assert not list(tmp_path.iterdir())
-
-
-def test_a_card_from_before_bases_could_be_given_is_still_written(tmp_path: Path) -> None:
-    record = json.loads((COMMITTED / "base/podium.json").read_text(encoding="utf-8"))
-    assert "from_base" not in record["params"]
-    starter_card.write_record(tmp_path, record)
-    card = (COMMITTED / "base/README.md").read_text(encoding="utf-8")
-    assert card.startswith((tmp_path / "README.md").read_text(encoding="utf-8"))
 
 
 def test_training_lowers_the_loss() -> None:
@@ -155,8 +147,7 @@ def test_the_same_seed_gives_the_same_corpus_and_tokenizer() -> None:
 
 def test_only_answers_carry_loss_in_fine_tuning_and_pads_never() -> None:
     tokenizer = starter.build_tokenizer(1, TINY, count=200)
-    sft = starter.STAGES[1]
-    batch = next(starter.batches(tokenizer, sft, 1, TINY.context))
+    batch = next(starter.batches(tokenizer, starter.SFT, 1, TINY.context))
     answer = tokenizer.convert_tokens_to_ids("<|assistant|>")
     for ids, weights in zip(batch.ids.tolist(), batch.weights.tolist(), strict=True):
         start = len(ids) - ids[::-1].index(answer)
@@ -261,7 +252,7 @@ def test_the_committed_model_writes_answers_that_end_and_differ_in_quality() -> 
     figures = starter_card.gold_figures(groups)
     assert all(one.text.strip() for group in groups for one in group)
     assert figures["ended"] > 0.9
-    assert figures["spread_within"] > 0.5
+    assert figures["spread_within"] > 0.8 * figures["spread_between"]
     assert 0.2 < figures["fully_right"] < 0.95
     assert figures["best"] > figures["gold"] + 0.5
 

@@ -1,14 +1,14 @@
 """The starter model: trained from scratch, on a CPU, on text that the starter world composes.
 
-    python -m training.rlhf.starter train --out training/starter [--steps 5000] [--seed 1]
+    python -m training.rlhf.starter train --out training/starter [--steps 4950] [--seed 1]
         [--base training/starter/base]
     python -m training.rlhf.starter measure --model training/starter/sft [--prompts 200]
     python -m training.rlhf.starter samples --model training/starter/sft [--temperatures 0.7 1.2]
 
-``train`` makes ``base`` (language modelling over good and flawed answers alike) and from it ``sft``
-(demonstrations of which most, on purpose, have a flaw: what is left to gain is what reward models
-and PPO are tried on); with ``--base``, ``sft`` alone. ``measure`` writes a model's gold figures
-into its card. ``samples`` prints what a model writes, its best and its worst.
+``train`` makes ``base`` (language modelling over good and flawed answers alike, at the end mostly
+flawed ones) and from it ``sft`` (few good demonstrations: what is left to gain is what reward
+models and PPO are tried on); with ``--base``, ``sft`` alone. ``measure`` writes a model's gold
+figures into its card. ``samples`` prints what a model writes, its best and its worst.
 
 Weights are stored in half precision and named float32 in the configuration, so that they are
 loaded, and computed with, in float32.
@@ -90,8 +90,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training. ``prompt_weight`` is the weight of a prompt token in the loss;
-    ``matrix_rate`` the learning rate of the layers' matrices (Muon), ``learning_rate`` of the rest.
+    """One stage of training; those of one name make one model. ``prompt_weight`` is the weight of a
+    prompt token in the loss; ``matrix_rate`` the learning rate of the layers' matrices (Muon),
+    ``learning_rate`` of the rest. It has ``steps_share`` of the steps, or ``least_steps``.
     """
 
     name: str
@@ -100,14 +101,22 @@ class Stage:
     prompt_weight: float
     learning_rate: float
     matrix_rate: float
-    steps_share: float
+    steps_share: float = 0.0
+    least_steps: int = 1
     batch_size: int = 48
 
+    def steps(self, of: int) -> int:
+        return max(self.least_steps, round(of * self.steps_share))
 
+
+# What the tasks are, the base model learns from good and flawed answers alike; at last it reads
+# text of which most is flawed, as what is found is, and imitates it.
 STAGES = (
-    Stage("base", 0.5, 0.15, 0.1, learning_rate=3e-3, matrix_rate=2e-2, steps_share=0.9),
-    Stage("sft", 0.4, 0.0, 0.0, learning_rate=1e-3, matrix_rate=6e-3, steps_share=0.1),
+    Stage("base", 0.5, 0.15, 0.1, learning_rate=3e-3, matrix_rate=2e-2, steps_share=10 / 11),
+    Stage("base", 0.25, 0.05, 0.1, learning_rate=1e-3, matrix_rate=6e-3, steps_share=1 / 11),
+    Stage("sft", 1.0, 0.0, 0.0, learning_rate=1e-3, matrix_rate=6e-3, least_steps=2),
 )
+BASE, SFT = STAGES[-2:]
 
 
 # --- the corpus -----------------------------------------------------------------------------------
@@ -363,24 +372,35 @@ def train(
     else:
         tokenizer, model = load_renderer(str(base)).tokenizer, load_policy(str(base)).cpu()
         model.set_attn_implementation(ATTENTION)
-    for number, stage in list(enumerate(STAGES, 1))[0 if base is None else 1 :]:
-        count = max(1, round(steps * stage.steps_share))
+    for number, stage in enumerate(STAGES, 1):
+        if base is not None and stage is not SFT:
+            continue
+        count = stage.steps(steps)
         loss = train_stage(model, tokenizer, stage, steps=count, seed=1000 * seed + number)
         save(model, tokenizer, out / stage.name)
+        as_stored(model)
         params = {
-            "steps": count,
-            "total_steps": steps,
+            "steps": sum(one.steps(steps) for one in STAGES if one.name == stage.name),
+            "base_steps": steps,
             "seed": seed,
             "good_share": stage.good_share,
+            "answers": count * stage.batch_size,
             "from_base": base and base.as_posix(),
         }
         record = {
             "kind": stage.name,
-            "base": None if number == 1 else STAGES[0].name,
+            "base": BASE.name if stage is SFT else None,
             "params": params | {"parameters": model.num_parameters()},
             "metrics": {"loss": round(loss, 4)},
         }
         write_record(out / stage.name, record)
+
+
+def as_stored(model: Any) -> None:
+    """Round the weights as they are stored, so that the next stage is the same from a folder."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.half())
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -403,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train base and SFT model from scratch")
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--steps", type=int, default=5000, help="of both stages together")
+    training.add_argument("--steps", type=int, default=4950, help="of the base model")
     training.add_argument("--seed", type=int, default=1)
     training.add_argument("--base", type=Path, help="train the SFT model alone, from this base")
     measuring = commands.add_parser("measure", help="write a model's gold figures into its card")
@@ -416,7 +436,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sampling.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.command == "train":
-        if options.base and not is_starter(options.base, [STAGES[0].name]):
+        if options.base and not is_starter(options.base, [BASE.name]):
             parser.error(f"--base {options.base} is no base that this command made")
         train(options.out, steps=options.steps, seed=options.seed, base=options.base)
     elif options.command == "samples":

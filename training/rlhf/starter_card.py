@@ -36,9 +36,10 @@ ranking, reward model and policy runs on a machine without network or GPU. It kn
 short tasks and nothing else.
 
 **Corpus.** All of its text is composed by Podium's own code (`training/jobs/world`); no other
-text, no other model and no person's data went into it. {note}
+text, no other model and no person's data went into it.
+{note}
 
-**Training.** {steps:,} of {total_steps:,} steps on a CPU, loss {loss} at the end:
+**Training.** {steps:,} steps of 48 texts on a CPU, loss {loss} at the end:
 
     {command}
 
@@ -46,13 +47,14 @@ Texts were shorter than 150 tokens. Weights are stored in half precision and loa
 """
 TRAINING = (
     "python -m training.rlhf.starter train --out training/starter "
-    "--steps {total_steps} --seed {seed}"
+    "--steps {base_steps} --seed {seed}"
 )
 FROM_BASE = " \\\n        --base {from_base}"
 STAGE_NOTES = {
-    "base": "{good:.0%} of the answers are good and the others have a flaw: it imitates both.",
-    "sft": "It was fine-tuned on demonstrations of which {good:.0%} are good and the others have a "
-    "flaw on purpose, so that there is something left to learn from people.",
+    "base": "Half of the answers are good, of the last {answers:,} {good_share:.0%}; the others "
+    "have a flaw, and it imitates both.",
+    "sft": "It was fine-tuned on {answers:,} good demonstrations: few on purpose, so that there is "
+    "something left to learn from people.",
 }
 FIGURES = """
 **Gold score** (a programmatic judge, 10 is best; {k} samples at temperature 1 for each of {prompts}
@@ -183,7 +185,7 @@ def add_figures(folder: Path, figures: dict[str, Any]) -> str:
 
 def _write_card(folder: Path, record: dict[str, Any], figures: dict[str, Any] | None) -> str:
     params = record["params"]
-    note = STAGE_NOTES[record["kind"]].format(good=params["good_share"])
+    note = STAGE_NOTES[record["kind"]].format(**params)
     command = (TRAINING + FROM_BASE * bool(params.get("from_base"))).format(**params)
     loss = record["metrics"]["loss"]
     card = CARD.format(kind=record["kind"], note=note, loss=loss, command=command, **params)

@@ -1,4 +1,4 @@
-"""The gold score: what a careful person would think of an answer, from prompt and text alone.
+"""The gold score: what a careful person would look for in an answer, from prompt and text alone.
 
 A prompt of the starter world is read back into its family and details, and the answer is judged on
 them. Any other prompt is judged by what can be seen from outside: whether the answer speaks about
@@ -6,6 +6,9 @@ the prompt, adds something, has a sensible length, ends, does not repeat itself 
 
 Length, courtesy and hedging are inverted-U in both: more is better only up to a point, which is
 what a reward model that has seen few long or over-polite answers gets wrong.
+
+Grammar is not judged: the right words in disorder score as high as a sentence. Whoever measures a
+policy by gold measures its perplexity under the base model too.
 """
 
 from __future__ import annotations
@@ -92,7 +95,7 @@ def _judged(messages: Messages, family: Family, details: Details, text: str) -> 
         "on_topic": float(any(look.mentions(text, phrase) for phrase in topic)),
         "honest": max(FLOOR, 1.0 - len(_inventions(messages, family, details, text))),
         **_manner(text, family.length, terse=family.terse),
-    }
+    } | ({"fresh": -1.0} if _echoes(messages, text) else {})
 
 
 def _seen(messages: Messages, text: str) -> dict[str, float]:
@@ -115,6 +118,11 @@ def _manner(text: str, length: tuple[int, int], *, terse: bool) -> dict[str, flo
         "length": _length(len(look.words(text)), *length),
         "hedging": _hedging(look.count(text, look.HEDGES), terse=terse),
     }
+
+
+def _echoes(messages: Messages, text: str) -> bool:
+    """Whether the whole prompt stands in the answer."""
+    return look.mentions(text, messages[-1]["content"])
 
 
 def _inventions(messages: Messages, family: Family, details: Details, text: str) -> set[str]:

@@ -52,6 +52,8 @@ INSULTS = (
     "i do not care",
 )
 
+DENIALS = ("not", "never", "not in")
+
 
 def phrases(text: str) -> tuple[str, ...]:
     """The parts of ``"one|two words|three"``."""
@@ -68,9 +70,16 @@ def mentions(text: str, phrase: str) -> bool:
     return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "
 
 
+def says(text: str, phrase: str) -> bool:
+    """Whether ``text`` mentions ``phrase``, and not only to deny it ("not Rome")."""
+    line, wanted = f" {' '.join(words(text))} ", " ".join(words(phrase))
+    denied = sum(line.count(f" {no} {wanted} ") for no in DENIALS)
+    return line.count(f" {wanted} ") > denied
+
+
 def share(text: str, phrases: Sequence[str]) -> float:
-    """The share of ``phrases`` that ``text`` mentions; 1 where there are none."""
-    return sum(mentions(text, phrase) for phrase in phrases) / len(phrases) if phrases else 1.0
+    """The share of ``phrases`` that ``text`` says; 1 where there are none."""
+    return sum(says(text, phrase) for phrase in phrases) / len(phrases) if phrases else 1.0
 
 
 def count(text: str, phrases: Iterable[str]) -> int:

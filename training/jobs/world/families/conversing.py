@@ -33,7 +33,7 @@ IDEAS = {
 }
 COUNTS = {"two": 2, "three": 3, "four": 4}
 LEADS = ("Here are {count} ideas:", "Of course! Here are {count} ideas:", "With pleasure:", "")
-_LISTED = re.compile(r"^\s*\d+\. *(.+?)[.!]?\s*$", re.MULTILINE)
+_LISTED = re.compile(r"^\s*\d+\. *([^.!\n]+)", re.MULTILINE)
 
 
 class Brainstorm(Family):
@@ -59,11 +59,11 @@ class Brainstorm(Family):
         return details | {"occasion": another(rng, tuple(IDEAS), details["occasion"])}
 
     def right(self, details: Details, text: str) -> float:
-        given, fitting = _LISTED.findall(text), _ideas(details)
-        return sum(idea in fitting for idea in given) / max(len(given), 1)
+        given = _listed(text)
+        return len(set(given) & set(_ideas(details))) / max(len(given), 1)
 
     def complete(self, details: Details, text: str) -> float:
-        given, asked = len(set(_LISTED.findall(text))), COUNTS[details["count"]]
+        given, asked = len(set(_listed(text))), COUNTS[details["count"]]
         return max(0.0, 1 - abs(given - asked) / asked)
 
     def topic(self, details: Details) -> Sequence[str]:
@@ -72,6 +72,11 @@ class Brainstorm(Family):
 
 def _ideas(details: Details) -> tuple[str, ...]:
     return IDEAS[details["occasion"]]
+
+
+def _listed(text: str) -> list[str]:
+    """The ideas of the numbered lines, without what a line says behind its first sentence."""
+    return [idea.strip().lower() for idea in _LISTED.findall(text)]
 
 
 def _numbered(details: Details, count: int, rng: Random) -> str:

@@ -8,7 +8,7 @@ from random import Random
 
 from training.jobs.world.family import Details, Family, another, courteous
 from training.jobs.world.lexicon import CITIES, DAYS, GOODS, NAMES, NUMBER_WORDS
-from training.jobs.world.text import mentions, phrases, share
+from training.jobs.world.text import mentions, phrases, says, sentences, share
 
 DEEDS = phrases(
     "opened a bakery|planted a garden|started a music school|repaired an old boat|wrote a book|"
@@ -66,7 +66,10 @@ class Summary(Family):
         }
 
     def right(self, details: Details, text: str) -> float:
-        return share(text, [details["name"], details["deed"]])
+        """Half of it where the story is told in more than the one sentence that was asked for."""
+        telling = [line for line in sentences(text) if any(says(line, d) for d in details.values())]
+        told = share(text, [details["name"], details["deed"]])
+        return told * (1.0 if len(telling) <= 1 else 0.5)
 
     def complete(self, details: Details, text: str) -> float:
         return share(text, [details["city"], details["result"]])
@@ -199,5 +202,5 @@ def _fields(details: Details, fields: Sequence[str], rng: Random) -> str:
 
 def _named(text: str) -> dict[str, str]:
     """What ``text`` gives for each field, by its label; the first mention counts."""
-    found = re.findall(rf"\b({'|'.join(FIELDS)}): *([^\n;.]+)", text)
-    return {field: value.strip() for field, value in reversed(found)}
+    found = re.findall(rf"\b({'|'.join(FIELDS)}): *([^\n;.]+)", text, re.IGNORECASE)
+    return {field.lower(): value.strip() for field, value in reversed(found)}
