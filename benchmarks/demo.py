@@ -4,7 +4,7 @@ A server of its own, on a fresh folder and a free port (or PORT). Prompts of the
 imported; the base model is fine-tuned on their demonstrations (SFT); the result writes completions;
 simulated labelers rank them over the HTTP API; a reward model learns from the rankings; and from
 there three ways lead on: PPO, rejection sampling and DPO. Gold, which training never reads, tells
-on prompts that none of it saw whether the models got better.
+on prompts held out of all these steps whether the models got better.
 
 Printed are ``DEMO <method> gold_gain_sd=<x> win_rate=<x> ci=<low>..<high>``, a table, and the best
 and the worst changes as they are; a picture is drawn. The exit status tells whether it could be

@@ -1,4 +1,4 @@
-"""What the policies of the demo are worth, by gold on prompts that nothing was trained on.
+"""What the policies of the demo are worth, by gold on prompts held out of its loop.
 
 Gain: mean gold of a policy's answers less that of SFT's, both drawn from the same noise, in
 standard deviations of SFT's gold. Win rate: the share of pairs (a policy's answer, an answer of SFT
