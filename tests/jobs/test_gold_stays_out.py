@@ -187,7 +187,7 @@ def test_no_gold_is_in_a_snapshot_of_any_kind(
         if kind == "sample":
             lifecycle.open_round()
         body = {"kind": kind, "pool": worked.pk, "params": params.get(kind, {})}
-        asked = {"labelers": "simulated"} if kind in ("sft", "reward", "dpo") else {}
+        asked = {"labelers": "simulated"} if kind in ("sft", "reward", "dpo", "ppo") else {}
         answer = people.ada.post("runs/", body | asked)
         assert answer.status_code == 201, answer.content
         run = Run.objects.get(pk=answer.json()["id"])
