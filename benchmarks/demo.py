@@ -7,8 +7,8 @@ there three ways lead on: PPO, rejection sampling and DPO. Gold, which training 
 on prompts held out of all these steps whether the models got better.
 
 Printed are ``DEMO <method> gold_gain_sd=<x> win_rate=<x> ci=<low>..<high>``, a table, and the best
-and the worst changes as they are; a picture is drawn. The exit status tells whether it could be
-measured, never whether a figure is good.
+and the worst changes as they are; a picture is drawn. On one machine the same seed tells the same
+again. The exit status tells whether it could be measured, never whether a figure is good.
 """
 
 from __future__ import annotations

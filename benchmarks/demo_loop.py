@@ -24,7 +24,7 @@ PHASES = {
     "server": 6,
     "SFT": 8,
     "sampling": 16,
-    "ranking": 20,
+    "ranking": 25,
     "reward model": 95,
     "PPO": 100,
     "rejection sampling": 65,

@@ -9,6 +9,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 from django.db.models import Max, Q, QuerySet
@@ -93,7 +94,7 @@ def lease_new_task(labeler: User, pools: QuerySet[Pool]) -> Assignment | None:
         labeler=labeler,
         slot=slot,
         lease_token=uuid.uuid4(),
-        shown_order=shuffled(slot.task.completion_count),
+        shown_order=shuffled(slot.task.completion_count, dice(labeler, slot.task, "order")),
         guideline_version=pool.guideline_versions.order_by("-number").first(),
         rubric_version=pool.rubric_versions.order_by("-number").first(),
     )
@@ -113,14 +114,20 @@ def _control_instead(labeler: User, slot: Slot) -> Slot | None:
     number nor their moment tells a labeler which they are.
     """
     share = slot.task.prompt.pool.control_share
-    if not share or secrets.SystemRandom().random() >= share:
+    if not share:
+        return None
+    # After a control the same slot is found again; the count makes that another draw.
+    given = Assignment.objects.filter(labeler=labeler, slot__pool=slot.pool_id)
+    draw = dice(labeler, slot.task, f"control {given.filter(slot__is_control=True).count()}")
+    if draw.random() >= share:
         return None
     # Through the tasks' first slots, so that what narrows slots narrows controls too.
     controls = _new_to(labeler, Slot.objects.filter(pool=slot.pool_id, number=0)).filter(
         task__control__is_active=True
     )
-    tasks = list(controls.exclude(task=slot.task_id).values_list("task", flat=True))
-    return _control_slot(secrets.choice(tasks)) if tasks else None
+    others = controls.exclude(task=slot.task_id).order_by("task")
+    tasks = list(others.values_list("task", flat=True))
+    return _control_slot(draw.choice(tasks)) if tasks else None
 
 
 def _control_slot(task_id: int) -> Slot:
@@ -260,8 +267,19 @@ def _holder(assignment: Assignment) -> dict[str, object]:
     return {"labeler": assignment.labeler_id, "lease_token": assignment.lease_token}
 
 
-def shuffled(count: int) -> list[int]:
-    """The numbers of ``count`` completions in an order that nobody can foresee."""
+def shuffled(count: int, draw: Random) -> list[int]:
+    """The numbers of ``count`` completions in the order that ``draw`` gives them."""
     order = list(range(count))
-    secrets.SystemRandom().shuffle(order)
+    draw.shuffle(order)
     return order
+
+
+def dice(labeler: User, task: Task, purpose: str) -> Random:
+    """What is drawn with when a task is handed out: for people so that nobody can foresee it.
+
+    For a simulated labeler it follows from its name and from what is asked of it, so that the same
+    labelers are shown the same in every installation. Keys of rows would differ there.
+    """
+    if not labeler.is_simulated:
+        return secrets.SystemRandom()
+    return Random(repr((labeler.username, task.prompt.digest, task.round_id, purpose)))

@@ -83,7 +83,7 @@ def rows_of(run: Run, name: str) -> Iterator[Row]:
     if name == "completions":
         return past_completions(run.pool)
     if name == "ptx":
-        return pretraining_rows(run.pool)
+        return pretraining_rows(run.pool, run.labelers)
     if name == "demonstrations":
         return demonstrations(run.pool, _writers(run))
     if run.kind == Run.Kind.SAMPLE:
@@ -93,12 +93,13 @@ def rows_of(run: Run, name: str) -> Iterator[Row]:
 
 
 def _writers(run: Run) -> str:
-    """Whose demonstrations. A reward model of simulated rankings may find its zero on people's; one
-    of people's rankings reads nothing that was simulated.
+    """Whose demonstrations: those of the labelers that the run names. Only a reward model for which
+    simulated ones are named finds its zero on people's where there are any.
     """
-    if run.kind == Run.Kind.SFT or run.labelers == Run.Labelers.PEOPLE:
+    if run.kind != Run.Kind.REWARD or run.labelers == Run.Labelers.PEOPLE:
         return run.labelers
-    return "auto"
+    by_people = next(demonstrations(run.pool, Run.Labelers.PEOPLE), None) is not None
+    return Run.Labelers.PEOPLE if by_people else Run.Labelers.SIMULATED
 
 
 def training_rankings(pool: Pool | None, labelers: str) -> QuerySet[Ranking]:
@@ -170,11 +171,8 @@ def _completion_row(completion: Completion) -> Row:
     }
 
 
-def demonstrations(pool: Pool | None, labelers: str = "auto") -> Iterator[Row]:
-    """``auto``: people's, the imported ones included; simulated ones where there are none."""
-    if labelers == "auto":
-        by_people = next(demonstrations(pool, Run.Labelers.PEOPLE), None) is not None
-        labelers = Run.Labelers.PEOPLE if by_people else Run.Labelers.SIMULATED
+def demonstrations(pool: Pool | None, labelers: str) -> Iterator[Row]:
+    """Those of the training group. Imported ones count as people's."""
     for row in labeling_selectors.demonstration_rows(pool, labelers, for_training=True):
         yield {
             "prompt": str(row["prompt"]),
@@ -192,12 +190,12 @@ def past_completions(pool: Pool | None) -> Iterator[Row]:
         yield {"prompt": str(row.task.prompt_id), **_completion_row(row)}
 
 
-def pretraining_rows(pool: Pool | None) -> Iterator[Row]:
+def pretraining_rows(pool: Pool | None, labelers: str) -> Iterator[Row]:
     """Text whose likelihood PPO is to keep: the corpus of PODIUM_PTX_CORPUS, or else the
-    demonstrations.
+    demonstrations of ``labelers``.
     """
     if not settings.PTX_CORPUS:
-        yield from demonstrations(pool)
+        yield from demonstrations(pool, labelers)
         return
     where = f"PODIUM_PTX_CORPUS ({settings.PTX_CORPUS})"
     try:

@@ -42,10 +42,19 @@ POOL_DEFAULTS = {
     Run.Kind.GRPO: ("max_new_tokens",),
 }
 
-# What labelers ranked or wrote is what these learn from.
-KINDS_OF_LABELERS = (Run.Kind.SFT, Run.Kind.REWARD, Run.Kind.DPO)
+# The data files that hold what labelers ranked or wrote.
+DATA_OF_LABELERS = frozenset({"comparisons", "demonstrations", "ptx"})
+BY_LABELERS = {
+    Run.Labelers.PEOPLE: " by people",
+    Run.Labelers.SIMULATED: " by simulated labelers",
+    Run.Labelers.ALL: "",
+}
 # Data by the name of its file, where people know it by another.
-NAMES_OF_DATA = {"ptx": "demonstrations to mix in", "completions": "completions of earlier rounds"}
+NAMES_OF_DATA = {
+    "comparisons": "comparisons (ties aside)",
+    "ptx": "demonstrations to mix in",
+    "completions": "completions of earlier rounds",
+}
 
 
 @transaction.atomic
@@ -57,14 +66,14 @@ def start_run(
     model: str | int | None = None,
     reward_model: str | int | None = None,
     params: Mapping[str, object] | None = None,
-    labelers: str = "auto",
+    labelers: str = Run.Labelers.PEOPLE,
     seed: int = 0,
 ) -> Run:
     """Put a run into the queue, if it can work.
 
     ``model`` defaults to the pool's sampler or the promoted policy, ``reward_model`` to the latest.
-    ``labelers`` chooses whose rankings train: ``people``, ``simulated``, ``all``, or ``auto``,
-    which is people, and simulated labelers only where no person has ranked.
+    ``labelers`` chooses whose rankings and demonstrations train: ``people``, ``simulated`` or
+    ``all``. What simulated labelers made is never taken where it is not named.
 
     Raises:
         RunRefused, ModelNotFound, NothingToSample, NoTrainingData, RunAlreadyThere.
@@ -75,7 +84,7 @@ def start_run(
         pool=pool,
         model=_policy(pool, model),
         reward_model=_reward_model(kind, checked, pool, reward_model),
-        labelers=_labelers(kind, pool, labelers),
+        labelers=_labelers(kind, checked, labelers),
         params=dataclasses.asdict(checked),
         seed=seed,
         round=current_round(),
@@ -176,25 +185,19 @@ def _reward_model(
     return latest
 
 
-def _labelers(kind: str, pool: Pool | None, given: str) -> Run.Labelers:
-    if given in Run.Labelers.values and kind not in KINDS_OF_LABELERS:
-        raise RunRefused(
-            f"a {kind} run reads nothing that labelers wrote: leave labelers out", field="labelers"
-        )
-    if given in Run.Labelers.values:
-        return Run.Labelers(given)
-    if given != "auto":
-        choices = ", ".join(["auto", *Run.Labelers.values])
+def _labelers(kind: str, params: Params, given: str) -> Run.Labelers:
+    if given not in Run.Labelers.values:
+        choices = ", ".join(Run.Labelers.values)
         raise RunRefused(f"labelers must be one of {choices}", field="labelers")
-    if kind == Run.Kind.SFT:
-        by_people = next(selectors.demonstrations(pool, Run.Labelers.PEOPLE), None) is not None
-    else:
-        # A kind that reads neither keeps the word that stands for no simulated labeler.
-        by_people = (
-            kind not in KINDS_OF_LABELERS
-            or selectors.preferences(pool, Run.Labelers.PEOPLE).exists()
+    labelers = Run.Labelers(given)
+    # The default says nothing wrong of a run that reads neither.
+    if labelers != Run.Labelers.PEOPLE and DATA_OF_LABELERS.isdisjoint(data_of(kind, params)):
+        raise RunRefused(
+            f"a {kind} run with these params reads nothing that labelers ranked or wrote: "
+            "leave labelers out",
+            field="labelers",
         )
-    return Run.Labelers.PEOPLE if by_people else Run.Labelers.SIMULATED
+    return labelers
 
 
 def _check_data(run: Run, params: Params) -> None:
@@ -206,15 +209,30 @@ def _check_data(run: Run, params: Params) -> None:
         if name == "ptx" and settings.PTX_CORPUS:
             # A file of the machines that train; whoever freezes the data looks into it.
             continue
-        if name == "comparisons":
-            found = selectors.preferences(run.pool, run.labelers).exists()
-        else:
-            found = next(selectors.rows_of(run, name), None) is not None
-        if not found:
-            by = f" (ties aside) by {run.labelers}" if name == "comparisons" else ""
-            where = f"pool {run.pool.name!r}" if run.pool else "any pool"
-            what = NAMES_OF_DATA.get(name, name)
-            raise NoTrainingData(f"There are no {what}{by} in {where}.")
+        if not _has_data(run, name):
+            raise _no_data(run, name)
+
+
+def _has_data(run: Run, name: str) -> bool:
+    if name == "comparisons":
+        return selectors.preferences(run.pool, run.labelers).exists()
+    return next(selectors.rows_of(run, name), None) is not None
+
+
+def _no_data(run: Run, name: str) -> NoTrainingData:
+    where = f"pool {run.pool.name!r}" if run.pool else "any pool"
+    what = NAMES_OF_DATA.get(name, name)
+    if name not in DATA_OF_LABELERS:
+        return NoTrainingData(f"There are no {what} in {where}.")
+    told = f"There are no {what}{BY_LABELERS[Run.Labelers(run.labelers)]} in {where}"
+    simulated = Run(kind=run.kind, pool=run.pool, labelers=Run.Labelers.SIMULATED)
+    if run.labelers == Run.Labelers.PEOPLE and _has_data(simulated, name):
+        return NoTrainingData(
+            f"{told}, only by simulated labelers, whose work trains nothing unless it is named. "
+            "To train on it, set labelers to simulated.",
+            field="labelers",
+        )
+    return NoTrainingData(f"{told}.")
 
 
 def _check_prompts_to_sample(run: Run) -> None:

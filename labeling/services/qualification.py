@@ -195,7 +195,7 @@ def _trial(
         "item": item,
         "attempt": attempt,
         "position": position,
-        "shown_order": lifecycle.shuffled(len(item.completions)),
+        "shown_order": lifecycle.shuffled(len(item.completions), secrets.SystemRandom()),
     }
 
 

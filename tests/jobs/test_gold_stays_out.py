@@ -27,10 +27,12 @@ from django.test import Client
 from django.urls import reverse
 
 from labeling.api.exports import ROWS_OF_KIND, WRITERS
-from labeling.models import Completion, Pool
+from labeling.execution.quality import compute_next_quality
+from labeling.models import Completion, Pool, Ranking
 from labeling.ordering import ALIASES
 from labeling.services import adjudicate, create_pool, import_prompts
-from tests.conftest import Cast, caller
+from labeling.urls import urlpatterns
+from tests.conftest import Caller, Cast, caller, rank, take
 from training import lifecycle, snapshots
 from training.jobs.folder import JobFolder
 from training.jobs.params import PARAMS_OF_KIND
@@ -132,7 +134,7 @@ def worked(transactional_db: None, live_server: Any, gold: Gold, sent: list[str]
     told = io.StringIO()
     call_command(
         "simulate_labelers", pool="world", url=live_server.url, labelers=2, rankings=2 * PROMPTS,
-        demonstrations=6, noise=0.1, position_bias=0.3, drafts=0.5, concurrency=2, stdout=told,
+        demonstrations=6, noise=0.1, position_bias=0.3, drafts=0.5, stdout=told,
     )  # fmt: skip
     assert "fewer than asked" not in told.getvalue()
     assert len(gold.perceived) >= PROMPTS * 8
@@ -187,7 +189,7 @@ def test_no_gold_is_in_a_snapshot_of_any_kind(
         if kind == "sample":
             lifecycle.open_round()
         body = {"kind": kind, "pool": worked.pk, "params": params.get(kind, {})}
-        asked = {"labelers": "simulated"} if kind in ("sft", "reward", "dpo") else {}
+        asked = {"labelers": "simulated"} if kind in ("sft", "reward", "dpo", "ppo") else {}
         answer = people.ada.post("runs/", body | asked)
         assert answer.status_code == 201, answer.content
         run = Run.objects.get(pk=answer.json()["id"])
@@ -245,6 +247,67 @@ def test_no_gold_is_shown_to_people_who_label(worked: Pool, gold: Gold, people: 
     }  # fmt: skip
     assert task.json()["draft"] is None
     assert all(set(shown) == {"alias", "text"} for shown in task.json()["completions"])
+
+
+# Addresses that name a record which no fixture makes: prompts that labelers propose, qualification.
+WITHOUT_RECORD = {"review_one", "trial", "feedback"}
+
+
+def pages(known: dict[str, Any]) -> dict[str, str]:
+    """By name, the address of every page for which ``known`` has the records."""
+    wanted = {str(p.name): p.pattern.converters.keys() for p in urlpatterns}
+    assert {name for name, records in wanted.items() if not records <= known.keys()} == (
+        WITHOUT_RECORD
+    )
+    return {
+        name: reverse(f"labeling:{name}", kwargs={record: known[record] for record in records})
+        for name, records in wanted.items()
+        if name not in WITHOUT_RECORD
+    }
+
+
+def read_all(who: Caller, addresses: dict[str, str]) -> dict[str, str]:
+    """What each page shows that they can read. The page that compares answers asks which."""
+    browser = Client()
+    browser.force_login(who.user)
+    sides = {"compare": {"a": "A", "b": "B"}}
+    answers = {
+        name: browser.get(address, sides.get(name), follow=True)
+        for name, address in addresses.items()
+    }
+    assert {answer.status_code for answer in answers.values()} <= {200, 403, 404, 405}
+    return {
+        name: answer.content.decode() + json.dumps(dict(answer.headers))
+        for name, answer in answers.items()
+        if answer.status_code == 200
+    }
+
+
+def test_no_gold_is_on_any_page_of_the_site(worked: Pool, gold: Gold, people: Cast) -> None:
+    """Also where a labeler looks back on its work, and a reviewer on that of the simulated ones."""
+    ranking = rank(people.ben, worked)["ranking"]
+    writing = people.ben.post("demonstrations/next/", {"pool": worked.pk}).json()
+    known = {
+        "pool_id": worked.pk,
+        "assignment_id": take(people.ben, worked)["assignment"],
+        "ranking_id": ranking,
+        "handle": writing["handle"],
+        "task_id": Ranking.objects.get(pk=ranking).task_id,
+    }
+    assert compute_next_quality()
+    addresses = pages(known)
+    labelers_own = read_all(people.ben, addresses)
+    assert labelers_own.keys() >= {
+        "home", "pool_rank", "assignment", "compare", "rankings", "ranking", "pool_write",
+        "writing", "demonstrations", "guidelines", "statistics", "preferences",
+    }  # fmt: skip
+    for name, shown in labelers_own.items():
+        assert gold.found_in(shown) == set(), name
+        assert "simulated-" not in shown, name
+    reviewers = read_all(people.rob, addresses)
+    assert reviewers.keys() >= {"quality", "disagreements", "adjudicate"}
+    assert "simulated-" in reviewers["quality"]
+    assert {name for name, shown in reviewers.items() if gold.found_in(shown)} == set()
 
 
 # --- who can know gold ----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def pool() -> Pool:
 
 def simulate(url: str, **options: Any) -> str:
     told = io.StringIO()
-    options = {"pool": "first", "labelers": 2, "rankings": 8, "concurrency": 1} | options
+    options = {"pool": "first", "labelers": 2, "rankings": 8} | options
     call_command("simulate_labelers", url=url, stdout=told, **options)
     return told.getvalue()
 
@@ -176,14 +176,15 @@ def test_spammers_rank_as_shown_and_rate_nothing(pool: Pool, live_server: Any) -
 
 
 def test_the_same_seed_says_the_same_of_the_same_task(pool: Pool, live_server: Any) -> None:
-    """Whoever is handed a task and whenever; only what hangs on the shown order may differ."""
+    """Whoever is handed a task and whenever, at any concurrency: as long as nobody tires."""
+    habits = {"noise": 0.3, "position_bias": 1, "spammers": 1}
 
     def said(**options: Any) -> dict[tuple[str, str], int]:
         """Ranks by the last sign of the labeler's name and the text."""
         Ranking.objects.all().delete()
         Assignment.objects.all().delete()
         Slot.objects.update(state="free", labeler=None, lease_token=None, lease_until=None)
-        simulate(live_server.url, labelers=2, rankings=12, noise=0.3, **options)
+        simulate(live_server.url, labelers=2, rankings=12, **habits, **options)
         items = RankedItem.objects.select_related("ranking__labeler", "completion")
         return {(i.ranking.labeler.username[-1], i.completion.text): i.rank for i in items}
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from labeling import services
-from labeling.models import Completion, Slot
+from labeling.models import Assignment, Completion, Slot
 from tests.conftest import as_lines, caller, line, rank, take
 
 pytestmark = pytest.mark.django_db
@@ -51,3 +51,27 @@ def test_the_shown_order_is_random_and_kept(make_pool):
     # 60 draws over 4 places: fewer than 4 at one place has a probability below 1e-3.
     assert min(firsts.values()) >= 3
     assert Slot.objects.filter(state="leased").count() == 60
+
+
+def test_the_shown_order_follows_from_who_and_what_for_simulated_labelers_alone(cast, make_pool):
+    """Two pools with the same prompts: whoever meets one again cannot foresee it, unless it is a
+    program.
+    """
+    alike = [make_pool(tasks=6, overlap=3, name=f"alike {n}") for n in range(2)]
+
+    def shown(labeler):
+        for pool in alike:
+            for _ in range(6):
+                rank(labeler, pool)
+        given = Assignment.objects.filter(labeler=labeler.user).order_by("created_at")
+        orders = [(a.task.prompt.digest, tuple(a.shown_order)) for a in given]
+        return sorted(orders[:6]), sorted(orders[6:])
+
+    robots = [caller(f"robot-{n}", "labeler", is_simulated=True) for n in range(2)]
+    (first, again), (other, _) = map(shown, robots)
+    assert first == again
+    assert first != other
+    assert len({order for _, order in first}) > 1
+    person, person_again = shown(cast.ben)
+    assert person != person_again
+    assert first not in (person, person_again)

@@ -71,6 +71,9 @@ class _Low:
     def shuffle(self, order: list[int]) -> None:
         order.reverse()
 
+    def choice(self, tasks: list[int]) -> int:
+        return tasks[-1]
+
 
 def as_known(task: dict[str, Any], *, right: bool = True) -> dict[str, Any]:
     """A submission in the expected order of the completions, or in the reverse of it."""
@@ -105,6 +108,34 @@ def test_controls_come_at_the_share_of_the_pool_and_each_once(
     # 30 draws at 0.5: fewer than 5 or more than 25 have a probability below 1e-4.
     assert 5 <= controls.count() <= 25
     assert controls.values("task").distinct().count() == controls.count()
+
+
+@pytest.mark.django_db
+def test_which_controls_a_simulated_labeler_is_given_follows_from_its_name(
+    cast: Cast, make_pool: Callable[..., Pool]
+) -> None:
+    def given(name: str) -> list[str]:
+        """The ordinary tasks in whose place a control came, in two pools that are alike."""
+        robot = caller(name, "labeler", is_simulated=True)
+        found = []
+        for number in range(2):
+            pool = make_pool(tasks=12, name=f"{name} {number}", control_share=0.5)
+            add_controls(pool, cast.ada.user, 12)
+            tasks = [Assignment.objects.get(pk=rank_one(robot, pool)) for _ in range(12)]
+            found.append("".join("c" if task.slot.is_control else "." for task in tasks))
+        assert found[0] == found[1]
+        return found[0]
+
+    first, second = given("robot-1"), given("robot-2")
+    assert set(first) == {"c", "."}
+    assert first != second
+
+
+def rank_one(labeler: Caller, pool: Pool) -> str:
+    """The id of the assignment that was ranked."""
+    task = take(labeler, pool)
+    assert submit(labeler, task).status_code == 201
+    return str(task["assignment"])
 
 
 @pytest.mark.django_db

@@ -430,7 +430,7 @@ def test_trap_29_demonstrations_of_held_out_labelers_train_nothing(
         Demonstration.objects.create(
             prompt=pool.prompts.get(), text=text, digest=text, author=author
         )
-    found = {row["completion"] for row in selectors.demonstrations(pool)}
+    found = {row["completion"] for row in selectors.demonstrations(pool, "all")}
     assert found == {"by ben", "imported"}
 
 

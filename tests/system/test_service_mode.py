@@ -32,7 +32,8 @@ def test_the_loop_runs_on_celery_and_survives_a_killed_worker_and_an_empty_redis
     assert "12 rankings, 72 comparisons" in printed
 
     # Killed in the middle: the lease ends, the next worker finds the run by itself.
-    run = service.post("runs/", {"kind": "reward", "pool": pool["id"]})["id"]
+    asked = {"kind": "reward", "pool": pool["id"], "labelers": "simulated"}
+    run = service.post("runs/", asked)["id"]
     wait_for(lambda: service.get(f"runs/{run}/")["state"] == "running", 60, "the run to start")
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from labeling.models import Pool, Round
-from tests.conftest import Cast, rank
+from tests.conftest import Cast, caller, rank
 from training import lifecycle, services
 from training.jobs.events import Event
 from training.models import ModelVersion, Promotion, Run, RunEvent
@@ -81,7 +81,7 @@ def run_body(**changes: Any) -> dict[str, Any]:
         "pool": "",
         "model": "",
         "reward_model": "",
-        "labelers": "auto",
+        "labelers": "people",
         "seed": 0,
         "params": "{}",
         **changes,
@@ -177,6 +177,23 @@ def test_a_refused_run_says_why_beside_the_field_and_keeps_what_was_typed(
     assert list(form.errors) == [field]
     assert form["params"].value() == body.get("params", '{"epochs": 1.25}')
     assert not Run.objects.exists()
+
+
+def test_where_only_simulated_labelers_ranked_the_page_says_how_to_ask_for_them(
+    studio: Client, cast: Cast, starter: ModelVersion, pool: Pool
+) -> None:
+    rank(caller("robot", "labeler", is_simulated=True), pool)
+    page = studio.get(reverse(ADD), {"pool": pool.pk, "kind": "reward"})
+    assert page.context["form"]["labelers"].value() in (None, "people")
+    choices = [value for value, _ in page.context["form"].fields["labelers"].choices]
+    assert choices == ["people", "simulated", "all"]
+    refused = studio.post(reverse(ADD), run_body(pool=pool.pk))
+    assert refused.status_code == 422
+    assert list(refused.context["form"].errors) == ["labelers"]
+    assert "set labelers to simulated" in refused.context["form"].errors["labelers"][0]
+    assert not Run.objects.exists()
+    studio.post(reverse(ADD), run_body(pool=pool.pk, labelers="simulated"))
+    assert Run.objects.get().labelers == "simulated"
 
 
 def test_a_reward_model_for_a_run_that_takes_none_is_told_beside_it(

@@ -60,6 +60,7 @@ def test_a_run_is_queued_with_all_its_parameters(cast, ranked):
         ({"kind": "ppo"}, 404, "model_not_found", "start a reward run first"),
         ({"kind": "reward", "reward_model": "x"}, 400, "run_refused", "takes no reward model"),
         ({"kind": "reward", "labelers": "nobody"}, 400, "invalid", "labelers"),
+        ({"kind": "reward", "labelers": "auto"}, 400, "invalid", "labelers"),
         ({"kind": "sft"}, 400, "no_training_data", "demonstrations"),
         ({"kind": "sample"}, 400, "run_refused", "needs a pool"),
         ({"kind": "reward", "seed": -1}, 400, "invalid", "seed"),
@@ -111,13 +112,14 @@ def test_held_out_rankings_measure_a_reward_model_and_nothing_else(cast, make_po
     assert marks == {"reward": [False, True], "dpo": [False]}
 
 
-def test_simulated_rankings_train_only_where_no_person_has_ranked(cast, make_pool):
+def test_a_run_says_whose_rankings_it_reads(cast, make_pool):
     pool = make_pool(tasks=2, overlap=2)
     rank(caller("robot", "labeler", is_simulated=True), pool)
-    assert start(cast, kind="reward", pool=pool.pk).json()["labelers"] == "simulated"
     rank(cast.ben, pool)
     assert start(cast, kind="reward", pool=pool.pk).json()["labelers"] == "people"
-    assert start(cast, kind="reward", pool=pool.pk, labelers="all").json()["labelers"] == "all"
+    for named in ("simulated", "all"):
+        answer = start(cast, kind="reward", pool=pool.pk, labelers=named)
+        assert answer.json()["labelers"] == named
 
 
 def test_the_same_run_twice_at_once_is_a_conflict(cast, ranked):
@@ -248,13 +250,12 @@ def test_training_data_counts_ties_and_leaves_the_rest_to_the_trainer(cast, make
     assert (len(ranking["pairs"]), ranking["ties"]) == (5, 1)
 
 
-def test_sft_learns_from_people_and_from_simulated_labelers_only_without_them(cast, make_pool):
+def test_sft_learns_from_what_was_imported_as_from_people(cast, make_pool):
     pool = make_pool(tasks=1)
     prompt = pool.prompts.get()
     machine = caller("machine", "labeler", is_simulated=True).user
     prompt.demonstrations.create(text="simulated", digest="1" * 64, author=machine)
-    alone = start(cast, kind="sft", pool=pool.pk).json()
-    assert alone["labelers"] == "simulated"
+    assert error_code(start(cast, kind="sft", pool=pool.pk)) == "no_training_data"
     prompt.demonstrations.create(text="imported", digest="2" * 64)
     run = Run.objects.get(pk=start(cast, kind="sft", pool=pool.pk).json()["id"])
     assert run.labelers == "people"
@@ -263,9 +264,10 @@ def test_sft_learns_from_people_and_from_simulated_labelers_only_without_them(ca
 
 
 def test_who_ranked_is_no_question_where_nothing_of_theirs_is_read(cast, scored):
-    answer = start(cast, kind="ppo", labelers="people")
+    answer = start(cast, kind="ppo", labelers="all")
     assert (answer.status_code, error_code(answer)) == (400, "run_refused")
     assert answer.json()["error"]["data"] == {"field": "labelers"}
+    assert start(cast, kind="ppo", labelers="people").status_code == 201
 
 
 @pytest.fixture

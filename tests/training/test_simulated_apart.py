@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from labeling import services as labeling_services
-from labeling.models import Pool
+from labeling.models import Pool, Ranking
 from tests.conftest import Caller, Cast, as_lines, caller, line, rank
-from training import snapshots
+from training import lifecycle, snapshots
 from training.jobs.folder import JobFolder
-from training.models import Run
+from training.models import ModelVersion, Run
 
 pytestmark = pytest.mark.django_db
 PEOPLE, ROBOT, IMPORTED = "what ben wrote", "what the robot wrote", "what was imported"
+PTX = {"ptx_coef": 1, "ptx_ratio": 2}
+# Every kind of run that reads what labelers made, and the file that it cannot do without.
+READERS = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "ptx"}
 
 
 @pytest.fixture
@@ -44,6 +47,28 @@ def write(labeler: Caller, pool: Pool, text: str) -> None:
     assert labeler.post("demonstrations/", body).status_code == 201
 
 
+@pytest.fixture
+def simulation(robot: Caller, make_pool: Any) -> Pool:
+    """A pool in which nobody but a robot has ranked and written."""
+    pool = make_pool(tasks=1, overlap=2)
+    write(robot, pool, ROBOT)
+    rank(robot, pool)
+    return pool
+
+
+@pytest.fixture
+def reward_model(cast: Cast) -> ModelVersion:
+    return ModelVersion.objects.create(
+        name="reward-0", kind="reward", reference="org/reward", round=lifecycle.current_round()
+    )
+
+
+def body_of(kind: str, pool: Pool, labelers: str | None = None) -> dict[str, Any]:
+    """``None``: the body does not say whose work it is to take."""
+    named = {"labelers": labelers} if labelers else {}
+    return {"kind": kind, "pool": pool.pk, "params": PTX if kind == "ppo" else {}, **named}
+
+
 def frozen(cast: Cast, tmp_path: Any, **body: Any) -> dict[str, list[dict[str, Any]]]:
     """The rows of each file of the snapshot that such a run would train on."""
     answer = cast.ada.post("runs/", body)
@@ -57,7 +82,7 @@ def frozen(cast: Cast, tmp_path: Any, **body: Any) -> dict[str, list[dict[str, A
 
 
 def labelers_in(rows: list[dict[str, Any]]) -> set[str]:
-    return {ranking["labeler"] for row in rows for ranking in row["rankings"]}
+    return {ranking["labeler"] for row in rows for ranking in row.get("rankings", ())}
 
 
 def texts_in(rows: list[dict[str, Any]]) -> set[str]:
@@ -89,41 +114,104 @@ def test_demonstrations_are_those_of_people_unless_named(
 
 
 def test_a_reward_model_of_people_takes_its_zero_from_people_alone(
-    cast: Cast, robot: Caller, make_pool: Any, tmp_path: Any
+    cast: Cast, simulation: Pool, tmp_path: Any
 ) -> None:
     """Also where nobody but a robot has written anything."""
-    pool = make_pool(tasks=1, overlap=2)
-    write(robot, pool, ROBOT)
-    rank(cast.ben, pool)
-    rank(robot, pool)
-    of_people = frozen(cast, tmp_path, kind="reward", pool=pool.pk)
+    rank(cast.ben, simulation)
+    of_people = frozen(cast, tmp_path, **body_of("reward", simulation))
     assert of_people["demonstrations"] == []
     assert ROBOT not in json.dumps(of_people)
-    named = frozen(cast, tmp_path, kind="reward", pool=pool.pk, labelers="simulated")
+    named = frozen(cast, tmp_path, **body_of("reward", simulation, "simulated"))
     assert texts_in(named["demonstrations"]) == {ROBOT}
 
 
-def test_what_ppo_mixes_in_is_that_of_people(cast: Cast, shared: Pool, tmp_path: Any) -> None:
-    from training import lifecycle
-    from training.models import ModelVersion
-
-    ModelVersion.objects.create(
-        name="reward-0", kind="reward", reference="org/reward", round=lifecycle.current_round()
-    )
-    params = {"ptx_coef": 1, "ptx_ratio": 2}
-    files = frozen(cast, tmp_path, kind="ppo", pool=shared.pk, params=params)
-    assert texts_in(files["ptx"]) == {PEOPLE, IMPORTED}
+@pytest.mark.parametrize("asked", [None, "people", "simulated", "all"])
+def test_what_ppo_mixes_in_is_that_of_people_unless_named(
+    cast: Cast, shared: Pool, reward_model: ModelVersion, tmp_path: Any, asked: str | None
+) -> None:
+    files = frozen(cast, tmp_path, **body_of("ppo", shared, asked))
+    people = {PEOPLE, IMPORTED}
+    expected = {"simulated": {ROBOT}, "all": people | {ROBOT}}.get(asked or "", people)
+    assert texts_in(files["ptx"]) == expected
 
 
-def test_where_only_robots_ranked_the_run_says_so(
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("asked", [None, "people"])
+def test_where_only_robots_worked_a_run_that_does_not_name_them_is_refused(
+    cast: Cast, simulation: Pool, reward_model: ModelVersion, kind: str, asked: str | None
+) -> None:
+    refused = cast.ada.post("runs/", body_of(kind, simulation, asked))
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (400, "no_training_data")
+    assert error["data"] == {"field": "labelers"}
+    assert "by people" in error["message"]
+    assert "only by simulated labelers" in error["message"]
+    assert "set labelers to simulated" in error["message"]
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("asked", ["simulated", "all"])
+def test_named_they_are_taken_where_nobody_else_worked(
+    cast: Cast,
+    robot: Caller,
+    simulation: Pool,
+    reward_model: ModelVersion,
+    tmp_path: Any,
+    kind: str,
+    asked: str,
+) -> None:
+    files = frozen(cast, tmp_path, **body_of(kind, simulation, asked))
+    rows = files[READERS[kind]]
+    found = labelers_in(rows) if READERS[kind] == "comparisons" else texts_in(rows)
+    assert found == ({str(robot.user.pk)} if READERS[kind] == "comparisons" else {ROBOT})
+    assert Run.objects.get().labelers == asked
+
+
+@pytest.mark.parametrize("kind", Run.Kind.values)
+def test_no_snapshot_has_simulated_work_that_was_not_named(
+    cast: Cast,
+    robot: Caller,
+    shared: Pool,
+    reward_model: ModelVersion,
+    tmp_path: Any,
+    kind: str,
+) -> None:
+    """Every kind there is, every file of its snapshot, by whatever name."""
+    if kind == "sample":
+        lifecycle.open_round()
+    files = frozen(cast, tmp_path, **body_of(kind, shared))
+    assert files
+    for rows in files.values():
+        assert rows
+        assert ROBOT not in json.dumps(rows)
+        assert str(robot.user.pk) not in labelers_in(rows)
+
+
+def test_what_robots_do_between_start_and_freezing_stays_out(
     cast: Cast, robot: Caller, pool: Pool, tmp_path: Any
 ) -> None:
-    """The default never mixes: it takes people's, or, where there are none, says “simulated”."""
+    rank(cast.ben, pool)
+    run = Run.objects.get(pk=cast.ada.post("runs/", body_of("reward", pool)).json()["id"])
+    Ranking.objects.all().delete()
     rank(robot, pool)
-    run = cast.ada.post("runs/", {"kind": "reward", "pool": pool.pk}).json()
-    assert run["labelers"] == "simulated"
-    refused = cast.ada.post("runs/", {"kind": "reward", "pool": pool.pk, "labelers": "people"})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "no_training_data")
+    write(robot, pool, ROBOT)
+    folder = JobFolder(tmp_path / "job")
+    folder.create()
+    _, files = snapshots.freeze(run, folder)
+    assert [*folder.read_data(files["comparisons"])] == []
+    assert [*folder.read_data(files["demonstrations"])] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"), [("ppo", {}), ("rejection", {"past_completions": True}), ("sample", {})]
+)
+def test_they_cannot_be_named_where_nothing_of_labelers_is_read(
+    cast: Cast, shared: Pool, reward_model: ModelVersion, kind: str, params: dict[str, Any]
+) -> None:
+    body = body_of(kind, shared, "simulated") | {"params": params}
+    error = cast.ada.post("runs/", body).json()["error"]
+    assert (error["code"], error["data"]) == ("run_refused", {"field": "labelers"})
 
 
 def test_what_a_held_out_labeler_wrote_never_trains(

@@ -27,7 +27,6 @@ from training.jobs.spec import KINDS_WITH_REWARD_MODEL
 from training.models import ModelVersion, Run
 
 LABELERS = [
-    ("auto", _("People; simulated labelers only where no person has ranked")),
     (Run.Labelers.PEOPLE, _("People only")),
     (Run.Labelers.SIMULATED, _("Simulated labelers only")),
     (Run.Labelers.ALL, _("Both together")),
@@ -106,7 +105,7 @@ class RunForm(forms.Form):
     labelers = forms.ChoiceField(
         choices=LABELERS,
         widget=UnfoldAdminSelectWidget,
-        help_text=_("Whose rankings train. The held-out group's never do."),
+        help_text=_("Whose rankings and demonstrations train. The held-out group's never do."),
     )
     seed = forms.IntegerField(
         initial=0,

@@ -32,7 +32,10 @@ class RunInput(serializers.Serializer[Any]):
     )
     params = serializers.DictField(required=False, default=dict)
     labelers = serializers.ChoiceField(
-        ["auto", *Run.Labelers.values], required=False, default="auto"
+        Run.Labelers.values,
+        required=False,
+        default=Run.Labelers.PEOPLE.value,
+        help_text="Whose rankings and demonstrations train.",
     )
     seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**62)
 

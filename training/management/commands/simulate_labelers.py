@@ -46,8 +46,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency",
             type=_positive,
-            default=4,
-            help="labelers at work at a time (default 4)",
+            default=1,
+            help="labelers at work at a time (default 1); with more, timing decides who ranks what",
         )
         parser.add_argument(
             "--token-file",
