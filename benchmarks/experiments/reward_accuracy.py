@@ -247,7 +247,8 @@ def _gap(seeds: Sequence[tuple[Sequence[Array], Sequence[Array], Sequence[Array]
 
 def _components(found: Results) -> str:
     """Accuracy on pairs that differ in one component alone, of the weakest and the best taught."""
-    few, *_, many = _usual(found)
+    usual = _usual(found)
+    few, many = usual[0], usual[-1]
     names = sorted({name for one in found[many] for name in one.alone})
     rows = [
         "Accuracy against gold on pairs that differ in one component of gold alone, "
