@@ -75,23 +75,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Loop:
-    """Rankings and reward models of one seed, and the runs of step 3 from them."""
+    """Rankings of one seed, and the runs of step 3 from them."""
 
     world: World
     start: Path = STARTER
 
     def rankings(
-        self, wanted: Sequence[Row], count: int, noise: float, *, writer: Path | None = None
+        self, wanted: Sequence[Row], count: int, noise: float, *, writer: Path
     ) -> list[dict[str, Any]]:
-        """``count`` answers of ``writer`` (the start) to each prompt, ranked by one labeler."""
-        model = writer or self.start
-        made = self.world.completions(wanted, count, name=f"by-{hash_of(model)}", model=model)
+        """``count`` answers of ``writer`` to each prompt, ranked by one labeler."""
+        made = self.world.completions(wanted, count, name=f"by-{hash_of(writer)}", model=writer)
         rows = [row for prompt in wanted for row in made[prompt["prompt"]]]
         return list(ranked(wanted, rows, self.world.labeler(noise)))
-
-    def reward_model(self, name: str, comparisons: Sequence[Row], **params: Any) -> Path:
-        """Step 2, on the body of the start."""
-        return model_of(self.world.reward_model(name, comparisons, params, model=self.start))
 
     def accuracy(self, reward_model: Path, prompts: int) -> float:
         """Of pairs of the start's answers to held-out prompts, the share ordered as gold does."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import STARTER
 from benchmarks.jobs import model_of, new_job, run
-from benchmarks.world_data import good_answers, prompts, ranked
+from benchmarks.world_data import good_answers, prompts
 from training.jobs.folder import JobFolder, sha256_of_file, write_json
 from training.jobs.world import SimulatedLabeler, score
 from training.rlhf.sample import read_completions
@@ -97,17 +97,6 @@ class World:
         for row in read_completions(model_of(job)):
             found[row["prompt"]].append(row)
         return found
-
-    def rankings(
-        self, wanted: Sequence[Row], count: int, noise: float, *, name: str = ""
-    ) -> list[dict[str, Any]]:
-        """Rows of comparisons: one ranking of ``count`` completions of each prompt.
-
-        A prompt whose completions all tie has no row. ``noise``: share of comparisons turned round.
-        """
-        made = self.completions(wanted, count, name=name)
-        rows = [row for row_prompt in wanted for row in made[row_prompt["prompt"]]]
-        return list(ranked(wanted, rows, self.labeler(noise)))
 
     def labeler(self, noise: float) -> SimulatedLabeler:
         return SimulatedLabeler(seed=self.seed, noise=noise)
