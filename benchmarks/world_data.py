@@ -10,7 +10,8 @@ from random import Random
 from typing import Any
 
 from training.jobs.world import FAMILIES, SimulatedLabeler, Task, draw_tasks
-from training.rlhf.starter import BASE, documents
+from training.rlhf.starter import BASE
+from training.rlhf.starter_corpus import documents
 
 # One prompt in so many is held out of all rankings and runs of step 3.
 HELD_OUT_OF = 4
@@ -43,7 +44,7 @@ def prompts(seed: int, count: int, *, held_out: bool = False) -> list[dict[str, 
 
 def pretraining_texts(seed: int, count: int) -> Iterator[dict[str, Any]]:
     """Text of the kind that the base model was trained on last."""
-    for number, document in enumerate(islice(documents(seed, BASE.good_share), count)):
+    for number, document in enumerate(islice(documents(seed, BASE.reads.good_share), count)):
         yield {
             "prompt": f"document-{seed}-{number}",
             "author": "",

@@ -11,7 +11,8 @@ from benchmarks.experiments.world import World
 from benchmarks.world_data import is_held_out, prompts
 from training.jobs.folder import JobFolder
 from training.jobs.world import FAMILIES, recognise
-from training.rlhf.starter import STAGES, documents
+from training.rlhf.starter import STAGES
+from training.rlhf.starter_corpus import documents
 
 
 def family(row: dict) -> str:
@@ -53,7 +54,7 @@ def test_worlds_are_not_drawn_from_the_seeds_of_the_starter_models_text() -> Non
     read = {
         str(document.messages)
         for number, stage in enumerate(STAGES, 1)
-        for document in islice(documents(1000 + number, stage.good_share), 1000)
+        for document in islice(documents(1000 + number, stage.reads.good_share), 1000)
     }
     few = {"open_qa", "brainstorm"}
     asked = [row for row in World(1, Path("unused")).held_out(200) if family(row) not in few]

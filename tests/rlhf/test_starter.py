@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.jobs.world import FAMILIES, draw_task, draw_tasks, score
 from training.rlhf import starter, starter_card
+from training.rlhf.starter_corpus import batches, build_tokenizer, documents
 
 COMMITTED = Path(starter.__file__).parent.parent / "starter"
 TINY = starter.Shape(
@@ -27,6 +28,10 @@ TEXTS = [
     "a\tb\n\n  c ",
     "\x00\x7f<bos> and <|end|> ",
 ]
+
+
+def tiny_tokenizer(count: int) -> Any:
+    return build_tokenizer(1, TINY.vocabulary, TINY.context, count)
 
 
 @pytest.fixture(autouse=True)
@@ -101,17 +106,17 @@ def test_what_is_no_base_of_its_own_is_refused(
 
 def test_training_lowers_the_loss() -> None:
     torch.manual_seed(1)
-    tokenizer = starter.build_tokenizer(1, TINY, count=300)
+    tokenizer = tiny_tokenizer(300)
     model = starter.new_model(tokenizer, TINY)
     stage = starter.STAGES[0]
-    batch = next(starter.batches(tokenizer, stage, 99, TINY.context))
+    batch = next(batches(tokenizer, stage.reads, 99, TINY.context))
     before = starter.loss_of(model, batch).item()
     starter.train_stage(model, tokenizer, stage, steps=15, seed=1)
     assert starter.loss_of(model, batch).item() < before - 0.5
 
 
 def test_every_weight_is_moved_by_one_optimizer() -> None:
-    tokenizer = starter.build_tokenizer(1, TINY, count=300)
+    tokenizer = tiny_tokenizer(300)
     model = starter.new_model(tokenizer, TINY)
     moved = [
         id(parameter)
@@ -123,7 +128,7 @@ def test_every_weight_is_moved_by_one_optimizer() -> None:
 
 
 def test_attention_is_computed_in_float32_and_comes_out_as_it_went_in() -> None:
-    tokenizer = starter.build_tokenizer(1, TINY, count=300)
+    tokenizer = tiny_tokenizer(300)
     model = starter.new_model(tokenizer, TINY).eval()
     ids = torch.arange(12).view(1, 12)
     own = model(input_ids=ids).logits
@@ -138,16 +143,16 @@ def test_attention_is_computed_in_float32_and_comes_out_as_it_went_in() -> None:
 
 
 def test_the_same_seed_gives_the_same_corpus_and_tokenizer() -> None:
-    first, again, other = (list(islice(starter.documents(seed, 0.5), 40)) for seed in (1, 1, 2))
+    first, again, other = (list(islice(documents(seed, 0.5), 40)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
-    vocabularies = [starter.build_tokenizer(1, TINY, count=200).get_vocab() for _ in range(2)]
+    vocabularies = [tiny_tokenizer(200).get_vocab() for _ in range(2)]
     assert vocabularies[0] == vocabularies[1]
 
 
 def test_only_answers_carry_loss_in_fine_tuning_and_pads_never() -> None:
-    tokenizer = starter.build_tokenizer(1, TINY, count=200)
-    batch = next(starter.batches(tokenizer, starter.SFT, 1, TINY.context))
+    tokenizer = tiny_tokenizer(200)
+    batch = next(batches(tokenizer, starter.SFT.reads, 1, TINY.context))
     answer = tokenizer.convert_tokens_to_ids("<|assistant|>")
     for ids, weights in zip(batch.ids.tolist(), batch.weights.tolist(), strict=True):
         start = len(ids) - ids[::-1].index(answer)
@@ -166,8 +171,8 @@ def test_the_rate_warms_up_and_comes_down() -> None:
 
 
 def test_documents_longer_than_the_context_are_left_out() -> None:
-    tokenizer = starter.build_tokenizer(1, TINY, count=200)
-    batch = next(starter.batches(tokenizer, starter.STAGES[0], 1, 60))
+    tokenizer = tiny_tokenizer(200)
+    batch = next(batches(tokenizer, starter.STAGES[0].reads, 1, 60))
     assert batch.ids.shape[1] <= 60
 
 

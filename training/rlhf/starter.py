@@ -22,54 +22,31 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedTokenizerFast,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from training.jobs.folder import write_json
-from training.jobs.world import FLAWS, draw_tasks
-from training.jobs.world.lexicon import CITIES, DAYS, GOODS, HOBBIES, ITEMS, NAMES
 from training.rlhf.memory import keep_freed_memory
 from training.rlhf.models import load_policy, load_renderer
 from training.rlhf.starter_card import add_figures, is_starter, measure, write_record
+from training.rlhf.starter_corpus import Batch, Mixture, batches, build_tokenizer
 from training.rlhf.starter_samples import samples_page
 
-PAD, BOS, END = "<pad>", "<bos>", "<|end|>"
-ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
-SPECIAL_TOKENS = [PAD, BOS, END, *ROLES]
-# One rendering for training, sampling and scoring. <bos> is written here and nowhere else, so that
-# a tokenizer that is called on rendered text adds nothing of its own.
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}"
-    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
-    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + eos_token }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-SYSTEM_PROMPTS = ("You are a helpful assistant.", "Answer briefly and politely.")
-SYSTEM_SHARE = 0.1
-ECHO_WORDS = (*NAMES, *CITIES, *DAYS, *ITEMS, *GOODS, *HOBBIES, *(f"{n}," for n in range(1, 21)))
-TOKENIZER_DOCUMENTS = 20_000
-# Batches are cut from this many batches' worth of documents sorted by length: little padding.
-BATCHES_IN_VIEW = 16
 WARMUP_SHARE = 0.04
 LAST_RATE_SHARE = 0.05
 ATTENTION = "sdpa_float32"
@@ -90,20 +67,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training; those of one name make one model. ``prompt_weight`` is the weight of a
-    prompt token in the loss; ``matrix_rate`` the learning rate of the layers' matrices (Muon),
-    ``learning_rate`` of the rest. It has ``steps_share`` of the steps, or ``least_steps``.
+    """One stage of training; those of one name make one model. ``matrix_rate`` is the learning rate
+    of the layers' matrices (Muon), ``learning_rate`` of the rest. It has ``steps_share`` of the
+    steps, or ``least_steps``.
     """
 
     name: str
-    good_share: float
-    echo_share: float
-    prompt_weight: float
+    reads: Mixture
     learning_rate: float
     matrix_rate: float
     steps_share: float = 0.0
     least_steps: int = 1
-    batch_size: int = 48
 
     def steps(self, of: int) -> int:
         return max(self.least_steps, round(of * self.steps_share))
@@ -112,130 +86,11 @@ class Stage:
 # What the tasks are, the base model learns from good and flawed answers alike; at last it reads
 # text of which most is flawed, as what is found is, and imitates it.
 STAGES = (
-    Stage("base", 0.5, 0.15, 0.1, learning_rate=3e-3, matrix_rate=2e-2, steps_share=10 / 11),
-    Stage("base", 0.25, 0.05, 0.1, learning_rate=1e-3, matrix_rate=6e-3, steps_share=1 / 11),
-    Stage("sft", 1.0, 0.0, 0.0, learning_rate=1e-3, matrix_rate=6e-3, least_steps=2),
+    Stage("base", Mixture(0.5, 0.15, 0.1), 3e-3, matrix_rate=2e-2, steps_share=10 / 11),
+    Stage("base", Mixture(0.25, 0.05, 0.1), 1e-3, matrix_rate=6e-3, steps_share=1 / 11),
+    Stage("sft", Mixture(1.0, 0.0, 0.0), 1e-3, matrix_rate=6e-3, least_steps=2),
 )
 BASE, SFT = STAGES[-2:]
-
-
-# --- the corpus -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Document:
-    """A prompt and the answer that is learned from."""
-
-    messages: list[dict[str, str]]
-    answer: str
-
-
-def documents(seed: int, good_share: float, echo_share: float = 0.0) -> Iterator[Document]:
-    """Endless documents, ``good_share`` of them with a good answer, the rest with any flaw.
-
-    ``echo_share`` of them are exercises in copying instead, without which a model of this size
-    finds out late that the words of an answer are those of the prompt.
-    """
-    rng, flaws = Random(f"answers {seed}"), tuple(FLAWS)
-    for task in draw_tasks(seed):
-        if rng.random() < echo_share:
-            yield _echo(rng)
-            continue
-        good = rng.random() < good_share
-        answer = task.good(rng) if good else task.flawed(rng.choice(flaws), rng)
-        system = [{"role": "system", "content": rng.choice(SYSTEM_PROMPTS)}]
-        yield Document(system * (rng.random() < SYSTEM_SHARE) + task.messages, answer)
-
-
-def _echo(rng: Random) -> Document:
-    text = " ".join(rng.choices(ECHO_WORDS, k=rng.randint(3, 10)))
-    return Document([{"role": "user", "content": f"Repeat: {text}"}], text)
-
-
-def build_tokenizer(seed: int, shape: Shape, count: int = TOKENIZER_DOCUMENTS) -> Any:
-    """A byte-level BPE over the corpus: every text can be encoded and comes back as it was."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=shape.vocabulary,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    corpus = islice(documents(seed, good_share=0.5), count)
-    texts = (text for doc in corpus for text in (*_contents(doc.messages), doc.answer))
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token=PAD,
-        bos_token=BOS,
-        eos_token=END,
-        additional_special_tokens=list(ROLES),
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=shape.context,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def _contents(messages: Sequence[dict[str, str]]) -> list[str]:
-    return [message["content"] for message in messages]
-
-
-# --- batches --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Batch:
-    """``ids`` (B, T) with the pads on the right, ``weights`` (B, T) of each token in the loss."""
-
-    ids: torch.Tensor
-    weights: torch.Tensor
-
-
-def batches(tokenizer: Any, stage: Stage, seed: int, context: int) -> Iterator[Batch]:
-    """Endless batches of documents of like length."""
-    corpus, rng = documents(seed, stage.good_share, stage.echo_share), Random(seed)
-    while True:
-        view = [encoded(tokenizer, doc) for doc in _take(corpus, stage)]
-        view = sorted((pair for pair in view if sum(map(len, pair)) <= context), key=_tokens)
-        cuts = [view[at : at + stage.batch_size] for at in range(0, len(view), stage.batch_size)]
-        rng.shuffle(cuts)
-        yield from (_batch(cut, stage, tokenizer.pad_token_id) for cut in cuts)
-
-
-def _take(corpus: Iterator[Document], stage: Stage) -> list[Document]:
-    return list(islice(corpus, stage.batch_size * BATCHES_IN_VIEW))
-
-
-def _tokens(pair: tuple[list[int], list[int]]) -> int:
-    return len(pair[0]) + len(pair[1])
-
-
-def encoded(tokenizer: Any, document: Document) -> tuple[list[int], list[int]]:
-    """The ids of the rendered prompt, and those of the answer with its end."""
-    prompt = tokenizer.apply_chat_template(
-        document.messages, add_generation_prompt=True, tokenize=False
-    )
-    answer = tokenizer(document.answer, add_special_tokens=False)["input_ids"]
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return ids, [*answer, tokenizer.eos_token_id]
-
-
-def _batch(pairs: Sequence[tuple[list[int], list[int]]], stage: Stage, pad: int) -> Batch:
-    ids = [torch.tensor(prompt + answer) for prompt, answer in pairs]
-    weights = [
-        torch.tensor([stage.prompt_weight] * len(prompt) + [1.0] * len(answer))
-        for prompt, answer in pairs
-    ]
-    return Batch(
-        pad_sequence(ids, batch_first=True, padding_value=pad),
-        pad_sequence(weights, batch_first=True),
-    )
-
-
-# --- training -------------------------------------------------------------------------------------
 
 
 def new_model(tokenizer: Any, shape: Shape) -> LlamaForCausalLM:
@@ -337,7 +192,7 @@ def train_stage(model: Any, tokenizer: Any, stage: Stage, *, steps: int, seed: i
         for optimizer in optimizers
     ]
     losses: list[float] = []
-    supply = batches(tokenizer, stage, seed, model.config.max_position_embeddings)
+    supply = batches(tokenizer, stage.reads, seed, model.config.max_position_embeddings)
     started = time.monotonic()
     model.train()
     for step, batch in enumerate(islice(supply, steps), 1):
@@ -367,8 +222,9 @@ def train(
     keep_freed_memory()
     torch.manual_seed(seed)
     if base is None:
-        tokenizer = build_tokenizer(seed, shape or Shape())
-        model = new_model(tokenizer, shape or Shape())
+        shape = shape or Shape()
+        tokenizer = build_tokenizer(seed, shape.vocabulary, shape.context)
+        model = new_model(tokenizer, shape)
     else:
         tokenizer, model = load_renderer(str(base)).tokenizer, load_policy(str(base)).cpu()
         model.set_attn_implementation(ATTENTION)
@@ -383,8 +239,8 @@ def train(
             "steps": sum(one.steps(steps) for one in STAGES if one.name == stage.name),
             "base_steps": steps,
             "seed": seed,
-            "good_share": stage.good_share,
-            "answers": count * stage.batch_size,
+            "good_share": stage.reads.good_share,
+            "answers": count * stage.reads.batch_size,
             "from_base": base and base.as_posix(),
         }
         record = {
