@@ -12,6 +12,7 @@ from labeling.models import Pool, Ranking
 from tests.conftest import Caller, Cast, as_lines, caller, line, rank
 from training import lifecycle, snapshots
 from training.jobs.folder import JobFolder
+from training.management.commands import loop
 from training.models import ModelVersion, Run
 
 pytestmark = pytest.mark.django_db
@@ -220,3 +221,12 @@ def test_what_a_held_out_labeler_wrote_never_trains(
     labeling_services.change_user(cast.ben.user, labeler_group="held-out")
     files = frozen(cast, tmp_path, kind="sft", pool=shared.pk)
     assert texts_in(files["demonstrations"]) == {IMPORTED}
+
+
+@pytest.mark.parametrize("params", [{}, PTX])
+def test_the_loop_names_the_texts_that_its_ppo_mixes_in(
+    cast: Cast, simulation: Pool, reward_model: ModelVersion, params: dict[str, Any]
+) -> None:
+    """Where nobody but a robot has written, too; and it names none where none are read."""
+    body = {"kind": "ppo", "pool": simulation.pk, "params": params, **loop.texts_of_ppo(params)}
+    assert cast.ada.post("runs/", body).status_code == 201

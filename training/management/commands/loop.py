@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,8 @@ class _Loop:
         rankings = self._rank()
         # The loop ranks by simulation, so that is what its reward model learns from.
         reward = self._run("reward", labelers="simulated")
-        ppo = self._run("ppo", reward_model=str(reward["model"]))
+        texts = texts_of_ppo(self.options["params"].get("ppo", {}))
+        ppo = self._run("ppo", reward_model=str(reward["model"]), **texts)
         rejection = self._run("rejection", reward_model=str(reward["model"]))
         chosen = ppo if self.options["promote"] == "ppo" else rejection
         promotion = self.api.post(f"models/{chosen['model']}/promote/")
@@ -186,6 +187,13 @@ class _Loop:
             if run["state"] not in ("queued", "running"):
                 raise ApiError(f"{run['kind']} run {run_id} {run['state']}: {run['error']}")
             time.sleep(POLL_SECONDS)
+
+
+def texts_of_ppo(params: Mapping[str, float]) -> dict[str, str]:
+    """Whose texts a PPO run is to name: PPO-ptx reads the pool's demonstrations, and the loop takes
+    them whoever wrote them; PPO alone reads none.
+    """
+    return {"labelers": "all"} if params.get("ptx_coef") else {}
 
 
 def _params(given: list[str]) -> dict[str, dict[str, float]]:
