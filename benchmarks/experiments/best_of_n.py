@@ -11,22 +11,20 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.experiments.plots import Line, Panel, lines
+from benchmarks.experiments import laws
+from benchmarks.experiments.plots import Line, lines
 from benchmarks.experiments.reward_models import (
-    LAYERS,
-    NOISE,
     Answers,
     Array,
     Grid,
     Setting,
     Training,
     grid,
-    of_all_sizes,
 )
 from benchmarks.experiments.statistics import (
     Interval,
@@ -157,7 +155,7 @@ def _text(found: Curves, oracle: Sequence[Curve], chosen: Grid) -> str:
             f"{kl_of_best_of(last):.2f}. Gold at the best n is picked and measured on the same "
             "prompts, which favours it a little.",
             "## What holds",
-            "\n".join(f"- {claim}" for claim in _claims(found)),
+            "\n".join(f"- {claim}" for claim in _claims(found, chosen.weak)),
         ]
     )
 
@@ -186,46 +184,17 @@ def _table(found: Curves, last: int) -> str:
     return "\n".join(rows)
 
 
-def _claims(found: Curves) -> list[str]:
+def _claims(found: Curves, weak: Setting) -> list[str]:
     """Gao's laws, each with what was measured and whether it holds."""
-    usual = [s for s in found if s.noise == NOISE]
-    whole = sorted((s for s in usual if s.layers == LAYERS), key=lambda s: s.rankings)
-    by_size = of_all_sizes(found)
     monotone = all(
         (np.diff(one.reward.mean(0)) > 0).all() for curves in found.values() for one in curves
     )
+    until = f"n = {found[weak][0].ns[-1]}"
     return [
-        f"Reward rises with n in every run: {_holds(monotone)} (choosing by it, it must).",
-        *_interior(found, whole[-1]),
-        "Peak gold rises with rankings: " + _rising(found, whole, lambda s: f"{s.rankings}"),
-        "Peak gold rises with size: " + _rising(found, by_size, lambda s: f"{s.layers} layers"),
-        *_noise(found),
+        f"Reward rises with n in every run: {laws.holds(monotone)} (choosing by it, it must).",
+        *laws.turning({setting: lost(curves) for setting, curves in found.items()}, weak, until),
+        *laws.ordered({setting: _peaks(curves) for setting, curves in found.items()}),
     ]
-
-
-def _interior(found: Curves, largest: Setting) -> list[str]:
-    falling = [
-        f"{s.rankings} rankings, {s.layers} layers, e = {s.noise:g}"
-        for s, curves in found.items()
-        if lost(curves).low > 0
-    ]
-    least = lost(found[largest])
-    turns = "turns" if least.low > 0 else f"no turn is seen up to n = {found[largest][0].ns[-1]}"
-    return [
-        f"Gold has an interior maximum for weak reward models: {_holds(bool(falling))}"
-        f"{': ' if falling else ''}{'; '.join(falling)}.",
-        f"For the best taught, on {largest.rankings} rankings, {turns} (lost {least.shown()}, "
-        f"best n {peak_of(found[largest])}).",
-    ]
-
-
-def _rising(found: Curves, settings: Sequence[Setting], name: Callable[[Setting], str]) -> str:
-    """Whether each next one has more, and how much the last has above the first, seed by seed."""
-    peaks = [_peaks(found[setting]) for setting in settings]
-    means = [float(np.mean(seeds)) for seeds in peaks]
-    more = over_seeds([last - first for first, last in zip(peaks[0], peaks[-1], strict=True)])
-    shown = ", ".join(f"{name(s)}: {mean:.2f}" for s, mean in zip(settings, means, strict=True))
-    return f"{_holds(all(np.diff(means) > 0))} on the means ({shown}); in all {_sign(more)}."
 
 
 def _peaks(curves: Sequence[Curve]) -> list[float]:
@@ -234,57 +203,9 @@ def _peaks(curves: Sequence[Curve]) -> list[float]:
     return [float(one.gold[:, at].mean()) for one in curves]
 
 
-def _noise(found: Curves) -> list[str]:
-    """Peak gold of the same rankings by the noisiest labelers, less that by ones without errors."""
-    noisiest = max(setting.noise for setting in found)
-    both = [(s, replace(s, noise=noisiest)) for s in found if s.noise == 0]
-    if not both:
-        return []
-    changes = {
-        clean.rankings: over_seeds(
-            [b - a for a, b in zip(_peaks(found[clean]), _peaks(found[noisy]), strict=True)]
-        )
-        for clean, noisy in both
-    }
-    lower = all(change.mean < 0 for change in changes.values())
-    shown = "; ".join(f"{count} rankings: {_sign(change)}" for count, change in changes.items())
-    return [f"Errors at e = {noisiest:g} lower peak gold: {_holds(lower)} on the means ({shown})."]
-
-
-def _sign(change: Interval) -> str:
-    """A difference with its interval, and whether three seeds can tell it from none."""
-    told = "" if change.low > 0 or change.high < 0 else ", within chance"
-    return f"{'+' * (change.mean >= 0)}{change.shown()}{told}"
-
-
-def _holds(fact: bool) -> str:
-    return "holds" if fact else "does not hold"
-
-
 def _figure(found: Curves, of: Callable[[Curve], Array], name: str) -> Figure:
-    usual = [s for s in found if s.noise == NOISE]
-    whole = [s for s in found if s.layers == LAYERS]
-    panels = {
-        "by rankings": {f"{s.rankings} rankings": s for s in usual if s.layers == LAYERS},
-        "by size": {f"{s.layers} layers": s for s in of_all_sizes(found)},
-        "by error rate": {f"e = {s.noise:g}": s for s in whole if s.rankings == _middle(found)},
-    }
-    # The same reward model looks the same in every panel.
-    styles: dict[Setting, int] = {}
-    shown = []
-    for title, settings in panels.items():
-        drawn = [
-            _line(label, found[setting], of, styles.setdefault(setting, len(styles)))
-            for label, setting in settings.items()
-        ]
-        shown.append(Panel(title, drawn, {"SFT": 0.0}))
-    return lines(shown, x="KL, nats", y=name)
-
-
-def _middle(found: Curves) -> int:
-    """The number of rankings at which most error rates were tried, the larger of equals."""
-    counts = [s.rankings for s in found if s.layers == LAYERS]
-    return max(counts, key=lambda count: (counts.count(count), count))
+    drawn = laws.panels(found, lambda label, curves, style: _line(label, curves, of, style))
+    return lines(drawn, x="KL, nats", y=name)
 
 
 def _line(label: str, curves: Sequence[Curve], of: Callable[[Curve], Array], style: int) -> Line:

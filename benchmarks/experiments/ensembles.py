@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.experiments import laws
 from benchmarks.experiments.best_of_n import Curve, curve, gold_at, lost, peak_of
 from benchmarks.experiments.plots import Line, Panel, lines
 from benchmarks.experiments.reward_models import Answers, Grid, Setting, Training, grid
@@ -36,16 +37,14 @@ Curves = Mapping[str, Sequence[Curve]]
 
 def run(options: Options) -> Page:
     chosen = grid(options)
-    found = {
-        weak: _by_way([measure(world, chosen, weak) for world in options.worlds()])
-        for weak in chosen.weak
-    }
-    text = "\n\n".join([_intro(options, chosen), *(_section(*item) for item in found.items())])
-    return Page("Ensembles of reward models", text, {"gold": _figure(found)})
+    found = _by_way([measure(world, chosen) for world in options.worlds()])
+    text = "\n\n".join([_intro(options, chosen), _table(found), verdict(found)])
+    return Page("Ensembles of reward models", text, {"gold": _figure(found, chosen.weak)})
 
 
-def measure(world: World, chosen: Grid, weak: Setting) -> dict[str, Curve]:
-    """The curves of one seed, members trained as ``weak`` is."""
+def measure(world: World, chosen: Grid) -> dict[str, Curve]:
+    """The curves of one seed."""
+    weak = chosen.weak
     training = Training(world, chosen.most)
     answers = Answers.of(world, "pool", chosen.drawn, chosen.draws)
     members = np.stack(
@@ -83,28 +82,24 @@ def _by_way(seeds: Sequence[Mapping[str, Curve]]) -> dict[str, list[Curve]]:
 def _intro(options: Options, chosen: Grid) -> str:
     return (
         f"{len(options.seeds)} seeds, {chosen.drawn} held-out prompts each, {chosen.draws} answers "
-        f"of the starter SFT model to each at temperature 1, {chosen.members} members. Members see "
-        "the same rankings: an ensemble costs no more labels than one. Single is their average. "
-        "Gold is in standard deviations under the SFT model. ± is half the 95 % interval over "
-        "seeds (Student's t); above single is the difference seed by seed."
+        "of the starter SFT model to each at temperature 1. Reward models are of "
+        f"{chosen.weak.shown}; an ensemble has {chosen.members} members, which see the same "
+        "rankings: it costs no more labels than one. Single is their average. Gold is in standard "
+        "deviations under the SFT model. ± is half the 95 % interval over seeds (Student's t); "
+        "above single is the difference seed by seed."
     )
 
 
-def _section(weak: Setting, found: Curves) -> str:
+def verdict(found: Curves) -> str:
+    last, gain = found[SINGLE][0].ns[-1], gained(found, WORST)
+    return (
+        f"The worst case is at least as good as a single one at n = {last}: "
+        f"{laws.holds(gain.mean >= 0)} on the mean ({laws.told(gain)})."
+    )
+
+
+def _table(found: Curves) -> str:
     last = found[SINGLE][0].ns[-1]
-    gain = gained(found, WORST)
-    holds = "holds" if gain.mean >= 0 else "does not hold"
-    sure = "more than chance" if gain.low > 0 or gain.high < 0 else "within chance"
-    return "\n\n".join(
-        [
-            f"## Members of {weak.rankings} rankings, e = {weak.noise:g}",
-            _table(found, last),
-            f"The worst case is at least as good as a single one at n = {last}: {holds} ({sure}).",
-        ]
-    )
-
-
-def _table(found: Curves, last: int) -> str:
     rows = [
         f"| chosen by | best n | gold there | gold at n = {last} | above single | lost |",
         "|---|---|---|---|---|---|",
@@ -125,19 +120,9 @@ def gained(found: Curves, way: str) -> Interval:
     return over_seeds([float((ours.gold - one.gold)[:, -1].mean()) for ours, one in both])
 
 
-def _figure(found: Mapping[Setting, Curves]) -> Figure:
-    return lines(
-        [
-            Panel(
-                f"{weak.rankings} rankings, e = {weak.noise:g}",
-                [_line(way, of) for way, of in curves.items()],
-                {"SFT": 0.0},
-            )
-            for weak, curves in found.items()
-        ],
-        x="KL, nats",
-        y="gold, SD",
-    )
+def _figure(found: Curves, weak: Setting) -> Figure:
+    drawn = [_line(way, curves) for way, curves in found.items()]
+    return lines([Panel(weak.shown, drawn, {"SFT": 0.0})], x="KL, nats", y="gold, SD")
 
 
 def _line(label: str, curves: Sequence[Curve]) -> Line:

@@ -1,4 +1,4 @@
-"""PPO pushed on: gold and reward against KL, for a weak reward model and a strong one.
+"""PPO pushed on: gold and reward against KL, by reward models of more rankings, layers and errors.
 
 Without a KL penalty, PPO spends as many nats as it can. What it spends buys reward all along; gold
 follows up to a point, which lies further out the better the reward model (Gao et al., 2210.10760).
@@ -6,197 +6,101 @@ follows up to a point, which lies further out the better the reward model (Gao e
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.experiments import methods
-from benchmarks.experiments.plots import Line, Panel, lines
-from benchmarks.experiments.policies import Examiner, Loop
-from benchmarks.experiments.reward_models import COMPLETIONS, NOISE, RANKINGS, Setting, Training
-from benchmarks.experiments.statistics import Interval, over_seeds
-from benchmarks.experiments.world import MAX_NEW_TOKENS, Options, Page, hash_of
-from benchmarks.jobs import new_job
-from training.jobs.events import EventWriter
-from training.jobs.folder import JobFolder, write_json
-from training.jobs.params import PpoParams
-from training.rlhf import ppo
-from training.rlhf.job import Job
-from training.rlhf.learner import new_learner
-from training.rlhf.roles import load_models
-from training.rlhf.sample import fit_prompts
-
-FULL = methods.Size()
-WEAK = Setting(RANKINGS[0], noise=0.25)
-
-
-@dataclass(frozen=True)
-class Size:
-    """``every``: steps between measurements; ``weak``: how the weak reward model is trained, the
-    strong one has the rankings of ``methods``.
-    """
-
-    methods: methods.Size = FULL
-    weak: Setting = WEAK
-    steps: int = 48
-    every: int = 8
-    held_out: int = 128
-
-
-SMALL = Size(
-    methods.SMALL, weak=dataclasses.replace(WEAK, rankings=8), steps=2, every=1, held_out=8
+from benchmarks.experiments import laws
+from benchmarks.experiments.plots import Line, lines
+from benchmarks.experiments.policies import Loop
+from benchmarks.experiments.pushed import (
+    PUSHED,
+    SMALL,
+    Moment,
+    Size,
+    lost,
+    means,
+    peak,
+    reward_model,
+    trace,
 )
+from benchmarks.experiments.reward_models import (
+    COMPLETIONS,
+    Setting,
+)
+from benchmarks.experiments.statistics import over_seeds
+from benchmarks.experiments.world import Options, Page
+
 # Two coefficients are fitted to so many points at least, each of which spent so many nats.
 FITTED = 5
 SPENT = 0.05
-# A high rate and small batches: to see where it leads, in few minutes.
-PUSHED = {
-    "batch_size": 32,
-    "minibatch_size": 16,
-    "epochs": 2,
-    "learning_rate": 5e-4,
-    "max_new_tokens": MAX_NEW_TOKENS,
-}
 
-
-@dataclass(frozen=True)
-class Moment:
-    """The policy after so many steps: means over held-out prompts."""
-
-    step: int
-    kl: float
-    reward: float
-    gold: float
-    perplexity: float
-    length: float
-
-
-def weak_reward_model(loop: Loop, size: Size) -> Path:
-    """Few rankings by a labeler who often errs."""
-    return Training(loop.world, size.methods.sampled).model(size.weak)
-
-
-def trace(loop: Loop, size: Size, name: str, reward_model: Path, kl_coef: float) -> list[Moment]:
-    """A PPO run in this process, its policy measured on the way; read back if it was run before."""
-    folder = new_job(
-        loop.world.root / f"{name}-{kl_coef:g}",
-        "ppo",
-        loop.start,
-        {"prompts": loop.world.training(size.methods.prompts)},
-        PUSHED | {"steps": size.steps, "kl_coef": kl_coef},
-        seed=loop.world.seed,
-        reward_model=reward_model,
-    )
-    asked = [(folder.root / "job.json").read_text(), hash_of(loop.start), hash_of(reward_model)]
-    key = hashlib.sha256("".join(asked).encode()).hexdigest()[:12]
-    path = folder.root / f"moments-{size.every}-{size.held_out}-{key}.json"
-    if not path.is_file():
-        examiner = Examiner(loop, reward_model, size.held_out, answers=1)
-        moments = [dataclasses.asdict(moment) for moment in _moments(folder, examiner, size.every)]
-        write_json(path, {"moments": moments})
-    return [Moment(**moment) for moment in json.loads(path.read_text())["moments"]]
-
-
-def _moments(folder: JobFolder, examiner: Examiner, every: int) -> Iterator[Moment]:
-    """``training.rlhf.ppo.run``, without checkpoints and artifact."""
-    job = Job(folder, folder.read_spec(), EventWriter(folder.events))
-    params = job.spec.params
-    assert isinstance(params, PpoParams)
-    models = load_models(job, params)
-    room = models.scorer.room(models.renderer, models.policy, models.value)
-    wanted = [(row, ()) for row in job.rows()]
-    prompts = fit_prompts(job, models.renderer, room, wanted, params.max_new_tokens, models.scorer)
-    learner = new_learner(models, params)
-    start = examiner.of(Path(job.spec.model))
-    going = True
-    while going:
-        if learner.step % every == 0:
-            found = examiner.measure(models.policy)
-            yield Moment(
-                learner.step,
-                found.kl,
-                found.reward - start.reward,
-                found.gain_over(start),
-                found.perplexity_over(start),
-                found.length,
-            )
-        going = ppo.iterate(job, learner, prompts, params)
-
-
-Traces = Mapping[str, Sequence[Sequence[Moment]]]
+Traces = Mapping[Setting, Sequence[Sequence[Moment]]]
+Accuracies = Mapping[Setting, Sequence[float]]
 
 
 def run(options: Options) -> Page:
     size = SMALL if options.small else Size()
-    found: dict[str, list[list[Moment]]] = {"weak": [], "strong": []}
-    accuracies: dict[str, list[float]] = {"weak": [], "strong": []}
+    found: dict[Setting, list[list[Moment]]] = {setting: [] for setting in size.settings}
+    accuracies: dict[Setting, list[float]] = {setting: [] for setting in size.settings}
     for world in options.worlds():
         loop = Loop(world)
-        models = {
-            "weak": weak_reward_model(loop, size),
-            "strong": methods.strong_reward_model(loop, size.methods),
-        }
-        for name, model in models.items():
-            found[name].append(trace(loop, size, f"pushed-{name}", model, 0.0))
-            accuracies[name].append(loop.accuracy(model, size.held_out))
+        for setting in size.settings:
+            model = reward_model(loop, size, setting)
+            accuracies[setting].append(loop.accuracy(model, size.held_out))
+            found[setting].append(trace(loop, size, setting, kl_coef=0.0))
+    parts = [_setting(size, len(options.seeds)), table(found, accuracies), claims(found, size)]
     return Page(
         title="PPO pushed on: gold against KL",
-        text="\n\n".join([_setting(size, accuracies), table(found), fits(found)]),
-        figures={"optimisation": figure(found)},
+        text="\n\n".join([*parts, fits(found)]),
+        figures={of: figure(found, of) for of in ("gold", "reward")},
     )
 
 
-def means(traces: Sequence[Sequence[Moment]], name: str) -> list[float]:
-    """Of each measured step: the mean over seeds of one figure."""
-    return [
-        over_seeds([getattr(moment, name) for moment in moments]).mean
-        for moments in zip(*traces, strict=True)
-    ]
-
-
-def peak(traces: Sequence[Sequence[Moment]]) -> int:
-    """The place, among the measured steps, where the mean gold is highest."""
-    return int(np.argmax(means(traces, "gold")))
-
-
-def lost(traces: Sequence[Sequence[Moment]]) -> Interval:
-    """Gold at its highest less that at the end, over seeds; where it is highest, the others say."""
-    found = []
-    for at, moments in enumerate(traces):
-        others = [*traces[:at], *traces[at + 1 :]] or traces
-        found.append(moments[peak(others)].gold - moments[-1].gold)
-    return over_seeds(found)
-
-
-def table(found: Traces) -> str:
+def table(found: Traces, accuracies: Accuracies) -> str:
     """The highest mean gold on the way, and what is left of it at the end."""
-    heads = "| reward model | when | step | KL | reward | gold (SD) | perplexity × | tokens |"
-    rows = [heads, "|---|---|---|---|---|---|---|---|"]
-    for name, traces in found.items():
-        for when, place in (("best gold", peak(traces)), ("last", -1)):
-            moments = [moments[place] for moments in traces]
-            cells = [
-                over_seeds([getattr(moment, of) for moment in moments]).shown(decimals)
-                for of, decimals in (
-                    ("kl", 1),
-                    ("reward", 2),
-                    ("gold", 2),
-                    ("perplexity", 2),
-                    ("length", 1),
-                )
-            ]
-            rows.append(f"| {name} | {when} | {moments[0].step} | {' | '.join(cells)} |")
-    rows += ["", "The best step is picked on the seeds it is shown for, which favours it a little."]
-    told = [f"{name} {lost(traces).shown()}" for name, traces in found.items()]
-    rows += [f"Gold lost from the step that is best for the other seeds: {', '.join(told)}."]
+    rows = [
+        "| reward model | accuracy | best at step (KL) | gold there | last gold | lost "
+        "| last reward | last KL | perplexity × | tokens |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setting, traces in found.items():
+        best = [moments[peak(traces)] for moments in traces]
+        last = [moments[-1] for moments in traces]
+        cells = [
+            setting.shown,
+            over_seeds(accuracies[setting]).shown(3),
+            f"{best[0].step} ({np.mean([moment.kl for moment in best]):.1f})",
+            over_seeds([moment.gold for moment in best]).shown(),
+            over_seeds([moment.gold for moment in last]).shown(),
+            lost(traces).shown(),
+            over_seeds([moment.reward for moment in last]).shown(),
+            over_seeds([moment.kl for moment in last]).shown(1),
+            over_seeds([moment.perplexity for moment in last]).shown(),
+            over_seeds([moment.length for moment in last]).shown(1),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def claims(found: Traces, size: Size) -> str:
+    """Gao's laws, each with what was measured and whether it holds."""
+    losses = {setting: lost(traces) for setting, traces in found.items()}
+    peaks = {
+        setting: [moments[peak(traces)].gold for moments in traces]
+        for setting, traces in found.items()
+    }
+    risen = all(
+        moments[-1].reward > moments[0].reward for traces in found.values() for moments in traces
+    )
+    told = [
+        f"Reward is higher in the end than at first in every run: {laws.holds(risen)}.",
+        *laws.turning(losses, size.weak, f"step {size.steps}"),
+        *laws.ordered(peaks),
+    ]
+    return "\n".join(["## What holds", "", *(f"- {claim}" for claim in told)])
 
 
 def fit(moments: Sequence[Moment]) -> tuple[float, float, float]:
@@ -211,47 +115,35 @@ def fit(moments: Sequence[Moment]) -> tuple[float, float, float]:
 
 def fits(found: Traces) -> str:
     rows = [
+        "## Gao's form",
+        "",
         "Fitted to all measured points, gold = d (a − b log d) with d = √KL (2210.10760), whose "
         "highest point lies at d = exp(a/b − 1):",
         "",
         "| reward model | points | a | b | R² | KL of the highest point |",
         "|---|---|---|---|---|---|",
     ]
-    for name, traces in found.items():
+    for setting, traces in found.items():
         spent = [moment for moments in traces for moment in moments if moment.kl > SPENT]
         cells = [str(len(spent)), "", "", "", "too few points"]
         if len(spent) >= FITTED:
             a, b, explained = fit(spent)
             cells[1:] = f"{a:.2f}", f"{b:.2f}", f"{explained:.2f}", _highest(a, b, spent)
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+        rows.append(f"| {setting.shown} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _highest(a: float, b: float, spent: Sequence[Moment]) -> str:
-    most = max(moment.kl for moment in spent)
-    if b <= 0 or 2 * (a / b - 1) > math.log(most):
-        return f"beyond the {most:.0f} nats that were spent"
+    furthest = max(moment.kl for moment in spent)
+    if b <= 0 or 2 * (a / b - 1) > math.log(furthest):
+        return f"beyond the {furthest:.0f} nats that were spent"
     return f"{math.exp(2 * (a / b - 1)):.1f}"
 
 
-def figure(found: Traces) -> Figure:
-    """Gold and reward against the root of KL, a panel a reward model."""
-    return lines(
-        [
-            Panel(
-                f"{name} reward model",
-                [
-                    line(label, traces, of, style)
-                    for style, (label, of) in enumerate((("gold", "gold"), ("reward", "reward")))
-                ],
-                levels={"SFT": 0.0},
-            )
-            for name, traces in found.items()
-        ],
-        x="√KL to SFT, √nats",
-        y="gain over SFT, standard deviations",
-        share_y=False,
-    )
+def figure(found: Traces, of: str) -> Figure:
+    """Gold, or reward, against the root of KL."""
+    drawn = laws.panels(found, lambda label, traces, style: line(label, traces, of, style))
+    return lines(drawn, x="√KL to SFT, √nats", y=f"{of}, gain over SFT, SD")
 
 
 def line(label: str, traces: Sequence[Sequence[Moment]], of: str, style: int) -> Line:
@@ -272,17 +164,15 @@ def line(label: str, traces: Sequence[Sequence[Moment]], of: str, style: int) ->
     )
 
 
-def _setting(size: Size, accuracies: Mapping[str, Sequence[float]]) -> str:
-    weak, strong = (over_seeds(accuracies[name]).shown(3) for name in ("weak", "strong"))
-    seeds = len(accuracies["weak"])
+def _setting(size: Size, seeds: int) -> str:
     return f"""PPO without a KL penalty: {size.steps} steps of {PUSHED["batch_size"]} episodes, a
-learning rate of {PUSHED["learning_rate"]:g}, {PUSHED["epochs"]} epochs, {seeds} seeds. SFT, prompts
-and the strong reward model are those of the page of methods ({size.methods.rankings} rankings of
-{COMPLETIONS} answers, {NOISE:.0%} of the comparisons turned round). The weak one
-knows {size.weak.rankings} of them, {size.weak.noise:.0%} turned round. Of pairs of
-SFT's answers to held-out prompts, they order {strong} and {weak} as gold does.
+learning rate of {PUSHED["learning_rate"]:g}, {PUSHED["epochs"]} epochs, {seeds} seeds. SFT and
+prompts are those of the page of methods, reward models those of
+[reward-accuracy](reward-accuracy.md), on rankings of {COMPLETIONS} answers; accuracy is the share
+of pairs of SFT's answers to held-out prompts that they order as gold does.
 
 Every {size.every} steps the policy answers {size.held_out} held-out prompts at temperature 1. Gold
 is the gain over SFT in standard deviations of SFT's gold. Reward is likewise less SFT's; its unit
 is the standard deviation of the answers that its model was trained on. ± is half of Student's 95 %
-interval over seeds."""
+interval over seeds. The best step is picked on the seeds it is shown for, which favours it a
+little; lost is gold at the step that is best for the other seeds less gold at the end."""

@@ -55,14 +55,24 @@ class Setting:
         parts += [f"{self.heads}h"] * (self.heads > 1)
         return "-".join([*parts, f"m{self.member}"])
 
+    @property
+    def shown(self) -> str:
+        """What tells it from the others of an experiment, for its page."""
+        layers = f", {self.layers} of {LAYERS} layers" * (self.layers != LAYERS)
+        return f"{self.rankings} rankings, e = {self.noise:g}{layers}"
+
+
+# Few rankings by a labeler who often errs.
+WEAK = Setting(RANKINGS[0], noise=0.25)
+
 
 @dataclass(frozen=True)
 class Grid:
     """Which reward models an experiment compares, and what they are measured on.
 
     ``most``: prompts sampled to train on. ``held_out`` prompts are answered ``COMPLETIONS`` times
-    for accuracy, ``drawn`` of them ``draws`` times to take the best of n from. ``weak``: of which
-    ensembles of ``members`` are made.
+    for accuracy, ``drawn`` of them ``draws`` times to take the best of n from. ``weak``, of which
+    ensembles of ``members`` are made, is the one that over-optimisation is expected of.
     """
 
     settings: Sequence[Setting]
@@ -70,7 +80,7 @@ class Grid:
     held_out: int
     drawn: int
     draws: int
-    weak: Sequence[Setting]
+    weak: Setting
     members: int
 
     @property
@@ -82,19 +92,23 @@ def grid(options: Options) -> Grid:
     """The whole model by rankings, then by noise on fewer rankings, then smaller ones."""
     if options.small:
         settings = [Setting(8), Setting(8, noise=0.0), Setting(8, layers=1)]
-        return Grid(settings, 8, held_out=12, drawn=4, draws=32, weak=settings[:1], members=2)
+        return Grid(settings, 8, held_out=12, drawn=4, draws=32, weak=settings[0], members=2)
     settings = [Setting(count) for count in RANKINGS]
     settings += [Setting(count, noise=e) for e in (0.0, 0.25) for count in RANKINGS[:2]]
     settings += [Setting(RANKINGS[1], layers=size) for size in (1, 2)]
-    weak = [Setting(RANKINGS[0], noise=0.25)]
-    return Grid(settings, RANKINGS[-1], held_out=192, drawn=24, draws=384, weak=weak, members=4)
+    return Grid(settings, RANKINGS[-1], held_out=192, drawn=24, draws=384, weak=WEAK, members=4)
 
 
 def of_all_sizes(settings: Iterable[Setting]) -> list[Setting]:
     """Those that differ in size alone, at the usual noise, from the smallest to the whole model."""
-    usual = [setting for setting in settings if setting.noise == NOISE]
-    rankings = min(usual, key=lambda setting: setting.layers).rankings
-    return sorted((s for s in usual if s.rankings == rankings), key=lambda s: s.layers)
+    at_usual = usual(settings)
+    rankings = min(at_usual, key=lambda setting: setting.layers).rankings
+    return sorted((s for s in at_usual if s.rankings == rankings), key=lambda s: s.layers)
+
+
+def usual(settings: Iterable[Setting]) -> list[Setting]:
+    """Those at the usual rate of errors."""
+    return [setting for setting in settings if setting.noise == NOISE]
 
 
 @dataclass(frozen=True)

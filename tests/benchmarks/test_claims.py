@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.experiments import best_of_n, methods, optimisation, reward_accuracy
+from benchmarks.experiments import best_of_n, laws, methods, optimisation, pushed, reward_accuracy
 from benchmarks.experiments.best_of_n import Curve
 from benchmarks.experiments.methods import START, Seed
-from benchmarks.experiments.optimisation import Moment
 from benchmarks.experiments.policies import Measured
+from benchmarks.experiments.pushed import Moment
 from benchmarks.experiments.reward_accuracy import Found
 from benchmarks.experiments.reward_models import NOISE, Setting
+from benchmarks.experiments.statistics import Interval
 
 NS = [1, 2, 4, 8]
 
@@ -38,14 +39,29 @@ def test_noise_alone_is_no_interior_maximum() -> None:
     assert np.mean(sure) < 0.05
 
 
-def test_a_curve_that_falls_in_every_seed_is_told_from_one_that_does_not() -> None:
-    weak, strong = Setting(8), Setting(16)
-    falls = [curve([0, 1, 3 + shift, 1]) for shift in (0, 0.1, -0.1)]
-    rises = [curve([0, 1, 2, 3 + shift]) for shift in (0, 0.1, -0.1)]
-    claims = "\n".join(best_of_n._interior({weak: falls, strong: rises}, strong))
-    assert "weak reward models: holds: 8 rankings, 4 layers" in claims
-    assert "on 16 rankings, no turn is seen up to n = 8" in claims
-    assert "turns (lost" in "\n".join(best_of_n._interior({weak: falls}, weak))
+WEAK, BETWEEN, BEST = Setting(8, noise=0.25), Setting(8), Setting(16)
+FALLS, RISES = Interval(1.0, 0.5, 1.5), Interval(0.1, -0.2, 0.4)
+
+
+def test_an_interior_maximum_is_claimed_of_the_weak_reward_model_alone() -> None:
+    claims = laws.turning({WEAK: FALLS, BETWEEN: RISES, BEST: RISES}, WEAK, "n = 8")
+    assert "weak reward model (8 rankings, e = 0.25): holds (lost 1.00" in claims[0]
+    assert "(16 rankings, e = 0.1) no turn is seen up to n = 8" in claims[1]
+    assert "Of the 1 between them, 0 lose" in claims[2]
+    claims = laws.turning({WEAK: RISES, BETWEEN: FALLS, BEST: FALLS}, WEAK, "n = 8")
+    assert "does not hold" in claims[0]
+    assert "turns (lost" in claims[1]
+    assert "1 lose by an interval" in claims[2]
+    assert claims[2].endswith("chance): 8 rankings, e = 0.1.")
+
+
+def test_peaks_are_compared_by_rankings_by_size_and_by_errors() -> None:
+    small, noisy = replace(BETWEEN, layers=1), replace(BETWEEN, noise=0.25)
+    peaks = {BETWEEN: [1.0, 1.1], BEST: [2.0, 2.2], small: [0.5, 0.4], noisy: [1.5, 1.7]}
+    by_rankings, by_size, by_errors = laws.ordered(peaks)
+    assert "rankings: holds on the means (8: 1.05, 16: 2.10); in all +1.05" in by_rankings
+    assert "size: holds on the means (1 layers: 0.45, 4 layers: 1.05)" in by_size
+    assert "lower peak gold: does not hold on the means (8 rankings: +0.55" in by_errors
 
 
 def moments(gold: list[float]) -> list[Moment]:
@@ -54,7 +70,7 @@ def moments(gold: list[float]) -> list[Moment]:
 
 def test_what_a_pushed_policy_lost_is_measured_where_the_other_seeds_peak() -> None:
     traces = [moments([0, 1, -1]), moments([0, 2, 0]), moments([0, 3, 2])]
-    assert optimisation.lost(traces).mean == pytest.approx((2 + 2 + 1) / 3)
+    assert pushed.lost(traces).mean == pytest.approx((2 + 2 + 1) / 3)
 
 
 def test_the_fit_explains_all_of_a_curve_of_its_own_form_and_less_of_another() -> None:
