@@ -201,8 +201,8 @@ def _accuracy(reward: Run) -> str:
     if accuracy is None:
         return "too few rankings to hold some out"
     return (
-        f"orders {accuracy:.1%} of held-out comparisons as labelers did; more than {1 - NOISE:.0%} "
-        "nobody could"
+        f"orders {accuracy:.1%} of held-out comparisons as labelers did; more than about "
+        f"{1 - NOISE:.0%} nobody could"
     )
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.answers import Answer, Row, answers, perplexity
 from benchmarks.experiments import plots
-from benchmarks.experiments.statistics import Interval, over_prompts, win_rates
+from benchmarks.experiments.statistics import Interval, by_prompt, over_prompts, win_rates
+from benchmarks.world_data import text_of
 
 START = "SFT"
 CAPTION = "Win rate and gain of each method against SFT, by gold, with 95 % intervals"
@@ -30,7 +31,7 @@ Written = Sequence[Sequence[Answer]]
 
 @dataclass(frozen=True)
 class Policy:
-    """``perplexity``: of its answers under the base model. ``gain``, ``wins``: against SFT."""
+    """``perplexity``: of its first answers, by the base model. ``gain``, ``wins``: against SFT."""
 
     name: str
     written: Written
@@ -85,6 +86,7 @@ class Report:
         base: str,
     ) -> Report:
         """Have each policy answer ``prompts`` ``count`` times, and judge what it wrote."""
+        asked = [text_of(row["messages"]) for row in prompts]
         start = answers(folders[START], prompts, count, seed=0)
         rivals = answers(folders[START], prompts, count, seed=1)
         policies = []
@@ -97,8 +99,8 @@ class Report:
                     name,
                     written,
                     perplexity(base, written),
-                    gain=_gain(_golds(written), _golds(start)),
-                    wins=over_prompts([np.array([share]) for share in wins]),
+                    gain=_gain(asked, _golds(written), _golds(start)),
+                    wins=over_prompts(by_prompt(asked, [np.array([share]) for share in wins])),
                 )
             )
         return cls(prompts, policies)
@@ -155,7 +157,8 @@ class Report:
         yield (
             f"{len(self.prompts)} held-out prompts, {len(self.policies[0].written[0])} answers "
             "each at temperature 1. Gold is out of 10; in brackets 95 % intervals over prompts; "
-            "right: fully right and complete; perplexity: of the answers under the base model."
+            "right: fully right and complete; perplexity: of the first answer to each prompt, by "
+            "the base model."
         )
 
     def _lines(self) -> Iterator[str]:
@@ -183,11 +186,14 @@ class Report:
             yield Change(talk, before[0], after[0])
 
 
-def _gain(ours: Sequence[Sequence[float]], start: Sequence[Sequence[float]]) -> Interval:
+def _gain(
+    asked: Sequence[str], ours: Sequence[Sequence[float]], start: Sequence[Sequence[float]]
+) -> Interval:
     spread = float(np.std(start))
     if spread == 0:
         return Interval(math.nan, math.nan, math.nan)
-    return over_prompts(list((np.array(ours) - np.array(start)) / spread))
+    gains = list((np.array(ours) - np.array(start)) / spread)
+    return over_prompts(by_prompt(asked, gains))
 
 
 def _golds(written: Written) -> list[list[float]]:

@@ -1,6 +1,6 @@
 """``python -m benchmarks.gold_gain MODEL …``: is a model better than the starter model, by gold?
 
-Each model answers the same held-out prompts of the starter world, four times each at temperature
+Each model answers the same new prompts of the starter world, four times each at temperature
 1, with the same seeds. Printed is the mean gold score and the paired gain over the starter model,
 with a 95 % interval over prompts. Gold is what simulated labelers rank by; training never reads it.
 """
@@ -18,7 +18,8 @@ from training.jobs.world import draw_tasks
 
 PROMPTS = 240
 ANSWERS = 4
-# Neither the starter pool nor the starter model's training drew from this seed.
+# Neither the starter pool nor the starter model's training drew from this seed; families of few
+# prompts repeat theirs.
 WORLD_SEED = 987_654
 
 

@@ -21,8 +21,12 @@ def is_held_out(messages: Sequence[Mapping[str, str]]) -> bool:
     """Whether a prompt is one to measure on. Its text alone decides: no seed trains on what it, or
     another, is measured by.
     """
-    said = "\n".join(message["content"] for message in messages)
-    return hashlib.sha256(said.encode()).digest()[0] % HELD_OUT_OF == 0
+    return hashlib.sha256(text_of(messages).encode()).digest()[0] % HELD_OUT_OF == 0
+
+
+def text_of(messages: Sequence[Mapping[str, str]]) -> str:
+    """What a prompt says: two that say the same are one prompt."""
+    return "\n".join(message["content"] for message in messages)
 
 
 def prompts(seed: int, count: int, *, held_out: bool = False) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """``python -m benchmarks.experiments NAME``: one of the known laws, measured on the starter world.
 
-Writes a page (Markdown) and its figures (SVG) to ``--out`` and prints the page. ``--keep`` holds
+Writes a page (Markdown) and its figures (SVG) to ``--out`` and prints the page; what is of a single
+seed, or ``--small``, replaces no page in docs unless it is told to. ``--keep`` holds
 samples, rankings and models: an experiment that was stopped goes on there, and others that need the
 same use it. ``--at-once`` runs seeds side by side, each on its share of the cores: models as small
 as these do not keep two cores busy. ``--small`` only shows that it works.
@@ -39,7 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--at-once", type=int, default=1, help="so many seeds side by side")
     parser.add_argument("--small", action="store_true", help="only to see that it works")
-    parser.add_argument("--out", type=Path, default=Path("docs/experiments"))
+    parser.add_argument("--out", type=Path, help="default: docs/experiments, or var/experiments")
     parser.add_argument("--keep", type=Path, help="folder of samples and models, to go on from")
     chosen = parser.parse_args()
     for name in ("seeds", "at_once"):
@@ -48,6 +49,9 @@ def main() -> int:
     seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
     which = f"--seeds {chosen.seeds}" if chosen.seed is None else f"--seed {chosen.seed}"
     small = " --small" if chosen.small else ""
+    # A page of the project is of several seeds, and is not to be lost to a trial.
+    trial = chosen.small or len(seeds) == 1
+    out = chosen.out or Path("var/experiments" if trial else "docs/experiments")
     experiment = importlib.import_module(f"benchmarks.experiments.{MODULES[chosen.name]}")
     with tempfile.TemporaryDirectory() as scratch:
         keep = (chosen.keep or Path(scratch)).resolve()
@@ -56,7 +60,7 @@ def main() -> int:
             side_by_side(arguments, seeds, chosen.at_once)
         page = experiment.run(Options(seeds, chosen.small, keep))
     command = f"python -m benchmarks.experiments {chosen.name} {which}{small}"
-    print(write(page, chosen.name, command, chosen.out))
+    print(write(page, chosen.name, command, out))
     return 0
 
 

@@ -28,7 +28,14 @@ from benchmarks.experiments.reward_models import (
     Setting,
     Training,
 )
-from benchmarks.experiments.statistics import Array, Interval, over_prompts, over_seeds, win_rates
+from benchmarks.experiments.statistics import (
+    Array,
+    Interval,
+    by_prompt,
+    over_prompts,
+    over_seeds,
+    win_rates,
+)
 from benchmarks.experiments.world import MAX_NEW_TOKENS, Options, Page, Row, World
 
 PTX_TEXTS = 400
@@ -76,10 +83,12 @@ START, BEFORE = "SFT", "base"
 @dataclass(frozen=True)
 class Seed:
     """``found``: what was measured of the start, the base model and each method, by name.
-    ``rivals``: of some of them again, of another draw, to win against.
+    ``rivals``: of some of them again, of another draw, to win against. ``asked``: what each of the
+    held-out prompts says.
     """
 
     accuracy: float
+    asked: Sequence[str]
     found: dict[str, Measured]
     rivals: dict[str, Measured]
 
@@ -107,7 +116,8 @@ def compare(world: World, size: Size) -> Seed:
         found[name] = examiner.of(learn(loop, size, name, reward_model))
         print(f"seed {world.seed}: {name} measured", file=sys.stderr, flush=True)
     accuracy = loop.accuracy(reward_model, size.held_out)
-    return Seed(accuracy, found, rivals={START: examiner.of(loop.start, draw=1)})
+    rivals = {START: examiner.of(loop.start, draw=1)}
+    return Seed(accuracy, world.asked(size.held_out), found, rivals)
 
 
 def learn(loop: Loop, size: Size, name: str, reward_model: Path) -> Path:
@@ -170,7 +180,9 @@ def wins_by_seeds(seeds: Sequence[Seed], name: str) -> Interval:
 
 def wins_by_prompts(seeds: Sequence[Seed], name: str) -> Interval:
     """Bootstrap over the prompts of all seeds."""
-    return over_prompts([np.array([rate]) for seed in seeds for rate in wins(seed, name)])
+    asked = [text for seed in seeds for text in seed.asked]
+    rates = [np.array([rate]) for seed in seeds for rate in wins(seed, name)]
+    return over_prompts(by_prompt(asked, rates))
 
 
 def gains(seeds: Sequence[Seed], name: str) -> Interval:
@@ -240,9 +252,10 @@ def _point(name: str, found: Interval, dots: Sequence[float]) -> Point:
 def _setting(seeds: Sequence[Seed], size: Size) -> str:
     accuracies = over_seeds([seed.accuracy for seed in seeds])
     spread = over_seeds([seed.start.spread for seed in seeds])
+    unlike = len({text for seed in seeds for text in seed.asked})
     return f"""Each of {len(seeds)} seeds goes through the loop from the starter model, SFT.
 {COMPLETIONS} of its answers to each of {size.rankings} prompts are ranked by a simulated labeler
-who turns {NOISE:.0%} of the comparisons round. The reward model learns from these rankings in
+who is to turn {NOISE:.0%} of the comparisons round. The reward model learns from these rankings in
 {TRAINING["epochs"]} epochs; of pairs of SFT's answers to held-out prompts it orders
 {accuracies.shown(3)} as gold does. DPO learns from the rankings themselves, the
 others on {size.prompts} of their prompts; online methods do {size.steps} steps of {size.batch}
@@ -252,5 +265,5 @@ Measured on {size.held_out} prompts that no method saw, {size.answers} answers e
 1, by gold, which training never reads. A win: higher gold than an answer of SFT to the same prompt,
 drawn independently; ties count half. Gain: in standard deviations of gold over all of SFT's
 held-out answers ({spread.shown(2)} points of 10). ± is half of Student's 95 % interval over seeds;
-"by prompts" is the 95 % interval of a bootstrap over the prompts of all seeds. The base model is
-what SFT was fine-tuned from."""
+"by prompts" is the 95 % interval of a bootstrap over the {unlike} prompts of all seeds that are
+unlike each other. The base model is what SFT was fine-tuned from."""

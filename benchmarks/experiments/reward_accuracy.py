@@ -34,7 +34,7 @@ from benchmarks.experiments.reward_models import (
     right,
     size_of,
 )
-from benchmarks.experiments.statistics import Interval, over_prompts, over_seeds
+from benchmarks.experiments.statistics import Interval, by_prompt, over_prompts, over_seeds
 from benchmarks.experiments.world import Options, Page, World
 from training.jobs.world import recognise
 
@@ -49,13 +49,14 @@ class Found:
     For each prompt, of each of its pairs, whether the model agrees: ``clean`` with gold, ``noisy``
     with a labeler who errs as its own; ``sound``: whether that labeler agrees with gold. ``alone``:
     whether the model agrees with gold on the pairs that differ in one component of gold and no
-    other, by component. ``families``: of each prompt. ``pairs``: it was trained on.
+    other, by component. ``asked``, ``families``: of each prompt. ``pairs``: it was trained on.
     """
 
     clean: Sequence[Array]
     noisy: Sequence[Array]
     sound: Sequence[Array]
     alone: Mapping[str, Sequence[float]]
+    asked: Sequence[str]
     families: Sequence[str]
     parameters: int
     pairs: int
@@ -108,6 +109,7 @@ def measure(world: World, chosen: Grid) -> dict[Setting, Found]:
             noisy=right(scores, pairs[setting.noise]),
             sound=right(answers.gold, pairs[setting.noise]),
             alone=_alone(clean, differences),
+            asked=world.asked(chosen.held_out),
             families=families,
             parameters=size_of(model),
             pairs=training.pairs(setting),
@@ -206,8 +208,9 @@ def _identity(found: Results) -> str:
     for setting, runs in found.items():
         if setting.noise == 0:
             continue
-        gap = _gap([(one.clean, one.noisy, one.sound) for one in runs])
-        even = _gap([(one.clean, *_evenly(one)) for one in runs])
+        asked = [text for one in runs for text in one.asked]
+        gap = _gap(asked, [(one.clean, one.noisy, one.sound) for one in runs])
+        even = _gap(asked, [(one.clean, *_evenly(one)) for one in runs])
         measured = float(np.concatenate([row for one in runs for row in one.noisy]).mean())
         counted = 1 - float(np.concatenate([row for one in runs for row in one.sound]).mean())
         within = "yes" if gap.low <= 0 <= gap.high else "no"
@@ -231,10 +234,12 @@ def _evenly(one: Found) -> tuple[list[Array], list[Array]]:
     return [np.where(kept, agreed, 1 - agreed) for kept, agreed in both], sound
 
 
-def _gap(seeds: Sequence[tuple[Sequence[Array], Sequence[Array], Sequence[Array]]]) -> Interval:
+def _gap(
+    asked: Sequence[str], seeds: Sequence[tuple[Sequence[Array], Sequence[Array], Sequence[Array]]]
+) -> Interval:
     """Measured accuracy less a (1 - 2e) + e, over the prompts of all seeds.
 
-    ``seeds``: the ``clean``, ``noisy`` and ``sound`` of each.
+    ``asked``: what they say. ``seeds``: the ``clean``, ``noisy`` and ``sound`` of each.
     """
     rows = [np.stack(of_prompt, 1) for seed in seeds for of_prompt in zip(*seed, strict=True)]
 
@@ -242,7 +247,7 @@ def _gap(seeds: Sequence[tuple[Sequence[Array], Sequence[Array], Sequence[Array]
         gold, labels, sound = drawn.mean(0)
         return float(labels - (gold * (2 * sound - 1) + 1 - sound))
 
-    return over_prompts(rows, gap)
+    return over_prompts(by_prompt(asked, rows), gap)
 
 
 def _components(found: Results) -> str:

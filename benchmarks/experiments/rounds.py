@@ -16,7 +16,13 @@ from benchmarks.experiments import methods
 from benchmarks.experiments.methods import METHODS, SMALL, START, Seed, Size
 from benchmarks.experiments.policies import Examiner, Loop
 from benchmarks.experiments.reward_models import COMPLETIONS, NOISE
-from benchmarks.experiments.statistics import Interval, over_prompts, over_seeds, win_rates
+from benchmarks.experiments.statistics import (
+    Interval,
+    by_prompt,
+    over_prompts,
+    over_seeds,
+    win_rates,
+)
 from benchmarks.experiments.world import Options, Page, World
 
 ONE, FIRST, SECOND = "one round", "two rounds, after the first", "two rounds, after the second"
@@ -46,18 +52,19 @@ def compare(world: World, size: Size) -> Seed:
     second = loop.policy("round-2", kind, {"comparisons": of_first}, params, start=first)
     one = methods.learn(loop, size, "DPO", reward_model)
     print(f"seed {world.seed}: both rounds done", file=sys.stderr, flush=True)
-    policies = {ONE: one, FIRST: first, SECOND: second}
+    policies = {START: loop.start, ONE: one, FIRST: first, SECOND: second}
     found = {name: examiner.of(policy) for name, policy in policies.items()}
     rivals = {START: examiner.of(loop.start, draw=1), ONE: examiner.of(one, draw=1)}
     accuracy = loop.accuracy(reward_model, size.held_out)
-    return Seed(accuracy, {START: examiner.of(loop.start), **found}, rivals)
+    return Seed(accuracy, world.asked(size.held_out), found, rivals)
 
 
 def verdict(seeds: Sequence[Seed]) -> str:
     """Two rounds against one, answer by answer and on the mean."""
     wins = [win_rates(seed.found[SECOND].gold, seed.rivals[ONE].gold) for seed in seeds]
     by_seeds = over_seeds([float(won.mean()) for won in wins])
-    by_prompts = over_prompts([np.array([rate]) for won in wins for rate in won])
+    asked = [text for seed in seeds for text in seed.asked]
+    by_prompts = over_prompts(by_prompt(asked, [np.array([rate]) for won in wins for rate in won]))
     more = over_seeds([s.found[SECOND].mean_gold - s.found[ONE].mean_gold for s in seeds])
     return (
         f"Two rounds win {by_seeds.shown(3)} of the pairs against one (by prompts "

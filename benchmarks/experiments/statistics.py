@@ -55,6 +55,17 @@ def over_seeds(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def by_prompt(prompts: Sequence[str], rows: Sequence[Array]) -> list[Array]:
+    """The rows of each prompt, of one that was asked several times all of them end to end.
+
+    ``prompts``: of each of ``rows`` the text it answers.
+    """
+    found: dict[str, list[Array]] = {}
+    for prompt, row in zip(prompts, rows, strict=True):
+        found.setdefault(prompt, []).append(row)
+    return [np.concatenate(of_one) for of_one in found.values()]
+
+
 def over_prompts(
     clusters: Sequence[Array],
     of: Callable[[Array], float] = lambda rows: float(rows.mean()),
@@ -64,8 +75,8 @@ def over_prompts(
 ) -> Interval:
     """A statistic of all rows with its bootstrap interval over clusters.
 
-    ``clusters``: for each prompt its rows, (rows, ...); what ``of`` gets are the rows of prompts
-    drawn with replacement, end to end.
+    ``clusters``: for each prompt its rows, (rows, ...), as ``by_prompt`` puts them together; what
+    ``of`` gets are the rows of prompts drawn with replacement, end to end.
     """
     random = np.random.default_rng(seed)
     chosen = random.integers(len(clusters), size=(draws, len(clusters)))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import STARTER
 from benchmarks.jobs import model_of, new_job, run
-from benchmarks.world_data import good_answers, prompts
+from benchmarks.world_data import good_answers, prompts, text_of
 from training.jobs.folder import JobFolder, sha256_of_file, write_json
 from training.jobs.world import SimulatedLabeler, score
 from training.rlhf.sample import read_completions
@@ -73,6 +73,10 @@ class World:
     def held_out(self, count: int) -> list[dict[str, Any]]:
         """Prompts to measure on."""
         return prompts(self.draw(2), count, held_out=True)
+
+    def asked(self, count: int) -> list[str]:
+        """What the prompts to measure on say, by which some are alike."""
+        return [text_of(row["messages"]) for row in self.held_out(count)]
 
     def training(self, count: int) -> list[dict[str, Any]]:
         """Prompts to train on."""

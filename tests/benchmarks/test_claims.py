@@ -89,12 +89,14 @@ def reward_found(clean: float, error: float, *, seed: int = 0) -> Found:
     right = [(random.random(36) < clean).astype(float) for _ in range(20)]
     sound = [(random.random(36) >= error).astype(float) for _ in range(20)]
     noisy = [np.where(s > 0, r, 1 - r) for r, s in zip(right, sound, strict=True)]
-    return Found(right, noisy, sound, {}, ["note"] * 20, 1, 1)
+    asked = [f"{seed}-{number}" for number in range(20)]
+    return Found(right, noisy, sound, {}, asked, ["note"] * 20, 1, 1)
 
 
 def test_errors_that_fall_evenly_give_the_accuracy_of_the_formula_whatever_their_rate() -> None:
     runs = [reward_found(0.8, 0.2, seed=seed) for seed in range(3)]
-    gap = reward_accuracy._gap([(one.clean, one.noisy, one.sound) for one in runs])
+    asked = [text for one in runs for text in one.asked]
+    gap = reward_accuracy._gap(asked, [(one.clean, one.noisy, one.sound) for one in runs])
     assert gap.low < 0 < gap.high
     assert runs[0].ceiling == pytest.approx(0.8, abs=0.05)
 
@@ -114,7 +116,7 @@ def test_a_win_is_against_the_rivals_and_a_gain_over_the_start() -> None:
     start, rival = measured([[1.0, 3.0]]), measured([[5.0, 5.0]])
     better = measured([[4.0, 4.0]])
     found = {START: start} | dict.fromkeys(methods.REACHING, better)
-    seeds = [Seed(0.8, found, {START: rival})] * 2
+    seeds = [Seed(0.8, ["one"], found, {START: rival})] * 2
     assert methods.wins_by_seeds(seeds, "PPO").mean == 0
     assert methods.gains(seeds, "PPO").mean == pytest.approx(2.0)
     assert "win rate 0.000 (not reached), gain 2.00 (reached)" in methods.reach(seeds)

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.experiments.statistics import (
     best_of,
+    by_prompt,
     kl_of_best_of,
     over_prompts,
     over_seeds,
@@ -57,6 +58,16 @@ def test_answers_to_one_prompt_are_drawn_together() -> None:
     alone = over_prompts([np.array([value]) for value in values], draws=2000)
     copied = over_prompts([np.full(4, value) for value in values], draws=2000)
     assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=1e-6)
+
+
+def test_a_prompt_that_was_asked_twice_is_drawn_as_one() -> None:
+    """Of it nothing is told twice, whatever stands between."""
+    values = [np.array([value]) for value in np.random.default_rng(3).normal(size=100)]
+    names = [str(number) for number in range(100)]
+    alone = over_prompts(by_prompt(names, values))
+    twice = over_prompts(by_prompt(names * 2, values * 2))
+    assert [len(rows) for rows in by_prompt(names * 2, values * 2)] == [2] * 100
+    assert (twice.low, twice.high) == pytest.approx((alone.low, alone.high))
 
 
 def test_the_bootstrap_follows_from_its_seed() -> None:

@@ -127,12 +127,14 @@ def test_flags_name_the_faults() -> None:
         "B": task.flawed("wrong", rng),
         "C": task.flawed("rude", rng),
         "D": task.flawed("invented", rng),
+        "E": " ",
     }
     flags = SimulatedLabeler(seed=1).judge(task.messages, texts).flags
     assert flags["A"] == ["satisfies_constraint"]
     assert "fails_instruction" in flags["B"]
     assert "inappropriate_assistant" in flags["C"]
     assert "hallucination" in flags["D"]
+    assert flags["E"] == ["fails_instruction"]
 
 
 def test_prompts_from_elsewhere_are_ranked_too() -> None:

@@ -91,6 +91,8 @@ STAGES = (
     Stage("sft", Mixture(1.0, 0.0, 0.0), 1e-3, matrix_rate=6e-3, least_steps=2),
 )
 BASE, SFT = STAGES[-2:]
+# Of the base model, in both its stages.
+STEPS = 4950
 
 
 def new_model(tokenizer: Any, shape: Shape) -> LlamaForCausalLM:
@@ -279,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train base and SFT model from scratch")
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--steps", type=int, default=4950, help="of the base model")
+    training.add_argument("--steps", type=int, default=STEPS, help="of the base model")
     training.add_argument("--seed", type=int, default=1)
     training.add_argument("--base", type=Path, help="train the SFT model alone, from this base")
     measuring = commands.add_parser("measure", help="write a model's gold figures into its card")

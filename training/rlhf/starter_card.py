@@ -33,7 +33,7 @@ language: en
 
 A very small assistant ({parameters:,} parameters) that ships with Podium, so that the whole loop of
 ranking, reward model and policy runs on a machine without network or GPU. It knows ten families of
-short tasks and nothing else.
+short tasks, and to repeat words, and nothing else.
 
 **Corpus.** All of its text is composed by Podium's own code (`training/jobs/world`); no other
 text, no other model and no person's data went into it.
@@ -52,13 +52,15 @@ TRAINING = (
 FROM_BASE = " \\\n        --base {from_base}"
 STAGE_NOTES = {
     "base": "Half of the answers are good, of the last {answers:,} {good_share:.0%}; the others "
-    "have a flaw, and it imitates both.",
+    "have a flaw, and it imitates both. One document in seven, at last one in twenty, is an "
+    "exercise in repeating words.",
     "sft": "It was fine-tuned on {answers:,} good demonstrations: few on purpose, so that there is "
     "something left to learn from people.",
 }
 FIGURES = """
 **Gold score** (a programmatic judge, 10 is best; {k} samples at temperature 1 for each of {prompts}
-prompts drawn anew), by
+prompts of another draw; of what can be asked for a rewriting, a sentiment, knowledge and ideas, it
+has read nearly all), by
 
     python -m training.rlhf.starter measure --model {folder} --prompts {prompts}
 

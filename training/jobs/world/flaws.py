@@ -32,7 +32,7 @@ def incomplete(family: Family, details: Details, good: str, rng: Random) -> str:
 
 
 def rude(family: Family, details: Details, good: str, rng: Random) -> str:
-    """The same answer from somebody who resents the question."""
+    """The same answer from somebody who resents the question, and who breaks up a numbered list."""
     kept = [line for line in sentences(good) if not any(mentions(line, c) for c in COURTESIES)]
     body = good if len(kept) < 2 else "\n".join(kept) if "\n" in good else " ".join(kept)
     if rng.random() < 0.5:

@@ -197,6 +197,8 @@ def _rating(total: float) -> int:
 
 def _flags(gold: GoldScore) -> list[str]:
     parts = gold.components
+    if not parts:  # there is no answer
+        return ["fails_instruction"]
     return [
         flag for flag, name, low, high in FLAG_RULES if name in parts and low <= parts[name] <= high
     ]

@@ -7,8 +7,10 @@ the prompt, adds something, has a sensible length, ends, does not repeat itself 
 Length, courtesy and hedging are inverted-U in both: more is better only up to a point, which is
 what a reward model that has seen few long or over-polite answers gets wrong.
 
-Grammar is not judged: the right words in disorder score as high as a sentence. Whoever measures a
-policy by gold measures its perplexity under the base model too.
+Grammar is not judged: the right words in disorder score as high as a sentence. Nor is all that an
+answer adds or denies: a review "not positive" has named the sentiment, and a list of all hobbies
+has the one that was asked for. Whoever measures a policy by gold measures its perplexity under the
+base model too. No answer scores 0: less than any that is of use, more than one that does harm.
 """
 
 from __future__ import annotations
