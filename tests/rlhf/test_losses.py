@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from tests.rlhf.conftest import compared, random_reward_model
 from tests.rlhf.toys import score_tokens
 from training.rlhf import batching
 from training.rlhf.batching import micro_batch, passes
-from training.rlhf.comparisons import Collator, load_comparisons, to_rows
+from training.rlhf.comparisons import Collator, Comparison, load_comparisons, to_rows
 from training.rlhf.losses import (
     best_of_n,
     entropy_of,
@@ -129,43 +131,72 @@ def test_teacher_forced_logprobs_equal_the_models_own_loss(policy: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
-    policy_folder: str, renderer: Any, make_job: Any, share: bool
-) -> None:
-    """TRL's formula: rows of chosen and rejected, encoded apart, mean over the rows of a prompt."""
-    rows = [
-        compared("p", ["one", "three", "two", ""], [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)]),
-        compared("a longer prompt", ["yes", "no"], [(1, 0)]),
-    ]
-    comparisons = load_comparisons(make_job("reward", {"comparisons": rows}), renderer, 100)
-    model = random_reward_model(policy_folder)
+RANKED = [
+    compared("p", ["one", "three", "two", ""], [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)]),
+    compared("a longer prompt", ["yes", "no"], [(1, 0)]),
+]
 
+
+@pytest.fixture
+def comparisons(make_job: Any, renderer: Any) -> list[Comparison]:
+    return list(load_comparisons(make_job("reward", {"comparisons": RANKED}), renderer, 100))
+
+
+def kwise(model: Any, comparisons: Sequence[Comparison], share: bool) -> torch.Tensor:
+    """Our loss of one batch. ``share``: the prompt goes through the model once."""
     batch = Collator(0, share=share)(to_rows(comparisons))
     assert ("prefix_ids" in batch) == share
-    scores = score_texts(model, batch)
-    loss = pairwise_loss(scores, batch["pairs"], batch["weights"])
-    loss.backward()
-    ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    return pairwise_loss(score_texts(model, batch), batch["pairs"], batch["weights"])
+
+
+def pairwise(model: Any, comparisons: Sequence[Comparison]) -> torch.Tensor:
+    """TRL's formula: rows of chosen and rejected, encoded apart, mean over the rows of a prompt."""
 
     def alone(ids: list[int]) -> torch.Tensor:
         row = torch.tensor([ids])
         return score_tokens(model, row, torch.ones_like(row))[0, -1]
 
-    expected = torch.stack(
-        [
-            torch.stack(
-                [-logsigmoid(alone(c.texts[i].ids) - alone(c.texts[j].ids)) for i, j in c.pairs]
-            ).mean()
-            for c in comparisons
-        ]
-    ).mean()
+    of_prompts = [
+        [-logsigmoid(alone(c.texts[i].ids) - alone(c.texts[j].ids)) for i, j in c.pairs]
+        for c in comparisons
+    ]
+    return torch.stack([torch.stack(losses).mean() for losses in of_prompts]).mean()
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
+    policy_folder: str, comparisons: list[Comparison], share: bool
+) -> None:
+    model = random_reward_model(policy_folder)
+    loss = kwise(model, comparisons, share)
+    loss.backward()
+    ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    expected = pairwise(model, comparisons)
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             assert torch.allclose(ours[name], parameter.grad, atol=1e-5), name
+
+
+def test_reward_models_trained_kwise_and_pairwise_are_the_same(
+    policy_folder: str, comparisons: list[Comparison]
+) -> None:
+    """From the same start, after as many steps: weights and scores."""
+    models = [random_reward_model(policy_folder) for _ in range(2)]
+    before = {name: p.detach().clone() for name, p in models[0].named_parameters()}
+    losses = (partial(kwise, share=True), pairwise)
+    for model, loss_of in zip(models, losses, strict=True):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(10):
+            optimizer.zero_grad()
+            loss_of(model, comparisons).backward()
+            optimizer.step()
+    ours, theirs = (dict(model.named_parameters()) for model in models)
+    assert max((ours[name] - old).abs().max().item() for name, old in before.items()) > 1e-2
+    for name, weight in ours.items():
+        assert torch.allclose(weight, theirs[name], atol=1e-4), name
 
 
 def test_passes_cover_every_row_once_within_the_budget() -> None:
