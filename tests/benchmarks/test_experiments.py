@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from benchmarks.experiments.__main__ import MODULES, main, side_by_side
+from benchmarks.experiments.world import Page
 
 MAX_BYTES = 60_000
 
@@ -37,6 +38,24 @@ def test_a_small_experiment_writes_its_page(
     assert pictures
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.md", *pictures}
     assert all((tmp_path / picture).stat().st_size < MAX_BYTES for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        (["--seeds", "2"], "docs/experiments"),
+        (["--seed", "1"], "var/experiments"),
+        (["--seeds", "2", "--small"], "var/experiments"),
+    ],
+)
+def test_a_trial_replaces_no_page_of_the_project(
+    options: list[str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmarks.experiments.methods.run", lambda _: Page("Methods", "Found."))
+    monkeypatch.setattr(sys, "argv", ["experiments", "methods", *options])
+    assert main() == 0
+    assert [path.as_posix() for path in Path().rglob("*.md")] == [f"{folder}/methods.md"]
 
 
 def test_an_experiment_needs_a_seed(
