@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.experiments import laws
-from benchmarks.experiments.best_of_n import Curve, curve, gold_at, lost, peak_of
+from benchmarks.experiments.best_of_n import Curve, curve, gold_at, golds, peak_of
 from benchmarks.experiments.plots import Line, Panel, lines
 from benchmarks.experiments.reward_models import Answers, Grid, Setting, Training, grid
 from benchmarks.experiments.statistics import Interval, kl_of_best_of, over_seeds
@@ -84,7 +84,8 @@ def _intro(options: Options, chosen: Grid) -> str:
         f"{len(options.seeds)} seeds, {chosen.drawn} held-out prompts each, {chosen.draws} answers "
         "of the starter SFT model to each at temperature 1. Reward models are of "
         f"{chosen.weak.shown}; an ensemble has {chosen.members} members, which see the same "
-        "rankings: it costs no more labels than one. Single is their average. Gold is in standard "
+        "rankings: it costs no more labels than one. Single: each member chooses "
+        "for itself, and gold is averaged over the members. Gold is in standard "
         "deviations under the SFT model. ± is half the 95 % interval over seeds (Student's t); "
         "above single is the difference seed by seed."
     )
@@ -93,8 +94,8 @@ def _intro(options: Options, chosen: Grid) -> str:
 def verdict(found: Curves) -> str:
     last, gain = found[SINGLE][0].ns[-1], gained(found, WORST)
     return (
-        f"The worst case is at least as good as a single one at n = {last}: "
-        f"{laws.holds(gain.mean >= 0)} on the mean ({laws.told(gain)})."
+        f"The worst case is better than a single one at n = {last}: "
+        f"{laws.verdict(gain)} ({laws.told(gain)})."
     )
 
 
@@ -109,7 +110,7 @@ def _table(found: Curves) -> str:
         above = gained(found, way).shown() if way != SINGLE else ""
         rows.append(
             f"| {way} | {peak} | {gold_at(curves, peak).shown()} | {gold_at(curves, last).shown()} "
-            f"| {above} | {lost(curves).shown()} |"
+            f"| {above} | {laws.lost(golds(curves)).shown()} |"
         )
     return "\n".join(rows)
 

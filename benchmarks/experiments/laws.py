@@ -1,12 +1,13 @@
 """The laws of over-optimisation (Gao et al., 2210.10760), asked of what was measured.
 
-Of each reward model, by its ``Setting``, two figures a seed: gold at its highest, and what of it is
-lost as one chooses, or learns, further by that reward model.
+Of each reward model, by its ``Setting``, the gold that each seed came to at each place on the way:
+n of the best of n, or steps of PPO; (seeds, places). Where gold is highest, the other seeds say: a
+place picked for the values that are measured there would be high by chance too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,77 +15,116 @@ import numpy as np
 
 from benchmarks.experiments.plots import Line, Panel
 from benchmarks.experiments.reward_models import LAYERS, Setting, of_all_sizes, usual
-from benchmarks.experiments.statistics import Interval, over_seeds
+from benchmarks.experiments.statistics import Array, Interval, over_seeds
 
-Peaks = Mapping[Setting, Sequence[float]]
+Golds = Mapping[Setting, Array]
 Found = TypeVar("Found")
 
+HOLDS, PERHAPS, FAILS = "holds", "on the means, within chance", "does not hold"
+ONE_SEED = "of one seed no interval is known"
 
-def turning(lost: Mapping[Setting, Interval], weak: Setting, until: str) -> list[str]:
-    """Whether gold falls again: by ``weak``, which is named beforehand, by the best taught, and by
-    how many of the others. ``until``: how far each was followed.
+
+def highest(gold: Array) -> int:
+    """The place where the mean over seeds is highest."""
+    return int(gold.mean(0).argmax())
+
+
+def peaks(gold: Array) -> list[float]:
+    """Of each seed its gold at the place that is best for the others. (One alone has no others.)"""
+    if len(gold) == 1:
+        return [float(gold.max())]
+    return [float(row[highest(np.delete(gold, at, 0))]) for at, row in enumerate(gold)]
+
+
+def risen(gold: Array) -> Interval:
+    """Gold at its highest above that of the first place."""
+    return over_seeds(list(np.array(peaks(gold)) - gold[:, 0]))
+
+
+def lost(gold: Array) -> Interval:
+    """Gold at its highest above that of the last place."""
+    return over_seeds(list(np.array(peaks(gold)) - gold[:, -1]))
+
+
+def verdict(*differences: Interval) -> str:
+    """Whether all are above 0, and whether these seeds can tell."""
+    if any(one.low != one.low for one in differences):
+        return ONE_SEED
+    if all(one.low > 0 for one in differences):
+        return HOLDS
+    return PERHAPS if all(one.mean > 0 for one in differences) else FAILS
+
+
+def told(change: Interval) -> str:
+    """A difference with its sign and interval."""
+    return f"{'+' * (change.mean >= 0)}{change.shown()}"
+
+
+def turning(golds: Golds, weak: Setting, until: str) -> list[str]:
+    """Whether gold rises and falls again: by ``weak``, which is named beforehand, by the best
+    taught, and by how many of the others. ``until``: how far each was followed.
     """
-    best = most(lost)
-    others = [setting for setting in lost if setting not in (weak, best)]
-    falling = [setting.shown for setting in others if lost[setting].low > 0]
-    turns = "turns" if lost[best].low > 0 else f"no turn is seen up to {until}"
+    turns = {setting: verdict(risen(gold), lost(gold)) for setting, gold in golds.items()}
+    best = whole(golds)[-1]
+    others = [setting for setting in golds if setting not in (weak, best)]
+    turned = [setting.shown for setting in others if turns[setting] == HOLDS]
     return [
-        f"Gold has an interior maximum for the weak reward model ({weak.shown}): "
-        f"{holds(lost[weak].low > 0)} (lost {lost[weak].shown()}).",
-        f"For the best taught ({best.shown}) {turns} (lost {lost[best].shown()}).",
-        f"Of the {len(others)} between them, {len(falling)} lose by an interval that leaves out 0 "
-        f"(about one in 30 would by chance){': ' * bool(falling)}{'; '.join(falling)}.",
+        f"{who} ({setting.shown}) gold rises and falls again up to {until}: {turns[setting]} "
+        f"({risen(golds[setting]).shown()} up, {lost(golds[setting]).shown()} down)."
+        for who, setting in (("By the weak reward model", weak), ("By the best taught", best))
+    ] + [
+        f"Of the {len(others)} others it holds for {len(turned)} (by chance it would for about one "
+        f"in 30){': ' * bool(turned)}{'; '.join(turned)}."
     ]
 
 
-def ordered(peaks: Peaks) -> list[str]:
+def ordered(golds: Golds) -> list[str]:
     """Whether gold at its highest rises with rankings and size, and falls with errors."""
-    whole = sorted(
-        (setting for setting in usual(peaks) if setting.layers == LAYERS),
-        key=lambda setting: setting.rankings,
-    )
+    found = {setting: peaks(gold) for setting, gold in golds.items()}
     return [
-        f"Peak gold rises with rankings: {_rising(peaks, whole, lambda s: f'{s.rankings}')}",
-        "Peak gold rises with size: "
-        + _rising(peaks, of_all_sizes(peaks), lambda s: f"{s.layers} layers"),
-        *_noise(peaks),
+        *_rising("rankings", found, whole(found), lambda s: f"{s.rankings}"),
+        *_rising("size", found, of_all_sizes(found), lambda s: f"{s.layers} layers"),
+        *_noise(found),
     ]
 
 
-def most(settings: Sequence[Setting] | Mapping[Setting, object]) -> Setting:
-    """The whole model that learned from the most rankings."""
-    return max(usual(settings), key=lambda setting: (setting.layers, setting.rankings))
+def whole(settings: Iterable[Setting]) -> list[Setting]:
+    """The whole model at the usual rate of errors, by rankings."""
+    found = [setting for setting in usual(settings) if setting.layers == LAYERS]
+    return sorted(found, key=lambda setting: setting.rankings)
 
 
-def _rising(peaks: Peaks, settings: Sequence[Setting], name: Callable[[Setting], str]) -> str:
+Peaks = Mapping[Setting, Sequence[float]]
+
+
+def _rising(
+    what: str, found: Peaks, settings: Sequence[Setting], name: Callable[[Setting], str]
+) -> list[str]:
     """Whether each next one has more, and how much the last has above the first, seed by seed."""
-    means = [float(np.mean(peaks[setting])) for setting in settings]
-    first, last = (peaks[setting] for setting in (settings[0], settings[-1]))
+    if len(settings) < 2:
+        return []
+    means = [float(np.mean(found[setting])) for setting in settings]
+    first, last = (found[setting] for setting in (settings[0], settings[-1]))
     more = over_seeds([b - a for a, b in zip(first, last, strict=True)])
     shown = ", ".join(f"{name(s)}: {mean:.2f}" for s, mean in zip(settings, means, strict=True))
-    return f"{holds(all(np.diff(means) > 0))} on the means ({shown}); in all {told(more)}."
+    in_order = verdict(more) if all(np.diff(means) > 0) else FAILS
+    return [f"Peak gold rises with {what}: {in_order} ({shown}; in all {told(more)})."]
 
 
-def _noise(peaks: Peaks) -> list[str]:
-    """Peak gold of the same rankings with the most errors, less that with the fewest."""
-    noises = [setting.noise for setting in peaks]
-    both = [
-        (setting, replace(setting, noise=max(noises)))
-        for setting in peaks
-        if setting.noise == min(noises) and replace(setting, noise=max(noises)) in peaks
-    ]
-    changes = {
-        few: over_seeds([b - a for a, b in zip(peaks[few], peaks[many], strict=True)])
-        for few, many in both
-        if few != many
+def _noise(found: Peaks) -> list[str]:
+    """Peak gold of the same rankings with the fewest errors, less that with the most."""
+    fewest, most = (pick(setting.noise for setting in found) for pick in (min, max))
+    drops = {
+        clean: over_seeds([b - a for a, b in zip(found[noisy], found[clean], strict=True)])
+        for clean in found
+        if clean.noise == fewest != most and (noisy := replace(clean, noise=most)) in found
     }
-    if not changes:
+    if not drops:
         return []
-    lower = all(change.mean < 0 for change in changes.values())
-    shown = "; ".join(f"{few.rankings} rankings: {told(c)}" for few, c in changes.items())
+    shown = "; ".join(f"{clean.rankings} rankings: {told(drop)}" for clean, drop in drops.items())
     return [
-        f"Errors at e = {max(noises):g} instead of {min(noises):g} lower peak gold: "
-        f"{holds(lower)} on the means ({shown})."
+        f"Peak gold is higher with errors at e = {fewest:g} than at {most:g}: "
+        f"{verdict(*drops.values())} ({shown})."
     ]
 
 
@@ -92,34 +132,26 @@ def panels(found: Mapping[Setting, Found], draw: Callable[[str, Found, int], Lin
     """One panel by rankings, one by size, one by errors. ``draw`` makes a line of a label, of what
     was found and of a style: the same reward model looks the same in every panel.
     """
-    whole = [setting for setting in found if setting.layers == LAYERS]
-    counts = [setting.rankings for setting in whole]
+    complete = [setting for setting in found if setting.layers == LAYERS]
+    counts = [setting.rankings for setting in complete]
     # That at which most error rates were tried, the larger of equals.
     middle = max(counts, key=lambda count: (counts.count(count), count))
     compared = {
-        "by rankings": {f"{s.rankings} rankings": s for s in usual(whole)},
-        "by size": {f"{s.layers} layers": s for s in of_all_sizes(found)},
-        "by error rate": {f"e = {s.noise:g}": s for s in whole if s.rankings == middle},
+        "by rankings": whole(found),
+        "by size": of_all_sizes(found),
+        "by error rate": sorted(
+            (setting for setting in complete if setting.rankings == middle), key=lambda s: s.noise
+        ),
     }
     styles: dict[Setting, int] = {}
     return [
         Panel(
             title,
             [
-                draw(label, found[setting], styles.setdefault(setting, len(styles)))
-                for label, setting in settings.items()
+                draw(setting.shown, found[setting], styles.setdefault(setting, len(styles)))
+                for setting in settings
             ],
             {"SFT": 0.0},
         )
         for title, settings in compared.items()
     ]
-
-
-def told(change: Interval) -> str:
-    """A difference with its interval, and whether these seeds can tell it from none."""
-    chance = "" if change.low > 0 or change.high < 0 else ", within chance"
-    return f"{'+' * (change.mean >= 0)}{change.shown()}{chance}"
-
-
-def holds(fact: bool) -> str:
-    return "holds" if fact else "does not hold"

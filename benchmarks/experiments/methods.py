@@ -169,6 +169,11 @@ def table(seeds: Sequence[Seed]) -> str:
     return "\n".join(lines)
 
 
+def asked(seeds: Sequence[Seed]) -> list[str]:
+    """What the held-out prompts of all seeds say."""
+    return [text for seed in seeds for text in seed.asked]
+
+
 def wins(seed: Seed, name: str) -> Array:
     """Of each held-out prompt: the share of pairs of answers that the method wins."""
     return win_rates(seed.found[name].gold, seed.rivals[START].gold)
@@ -180,9 +185,8 @@ def wins_by_seeds(seeds: Sequence[Seed], name: str) -> Interval:
 
 def wins_by_prompts(seeds: Sequence[Seed], name: str) -> Interval:
     """Bootstrap over the prompts of all seeds."""
-    asked = [text for seed in seeds for text in seed.asked]
     rates = [np.array([rate]) for seed in seeds for rate in wins(seed, name)]
-    return over_prompts(by_prompt(asked, rates))
+    return over_prompts(by_prompt(asked(seeds), rates))
 
 
 def gains(seeds: Sequence[Seed], name: str) -> Interval:
@@ -252,7 +256,7 @@ def _point(name: str, found: Interval, dots: Sequence[float]) -> Point:
 def _setting(seeds: Sequence[Seed], size: Size) -> str:
     accuracies = over_seeds([seed.accuracy for seed in seeds])
     spread = over_seeds([seed.start.spread for seed in seeds])
-    unlike = len({text for seed in seeds for text in seed.asked})
+    unlike = len(set(asked(seeds)))
     return f"""Each of {len(seeds)} seeds goes through the loop from the starter model, SFT.
 {COMPLETIONS} of its answers to each of {size.rankings} prompts are ranked by a simulated labeler
 who is to turn {NOISE:.0%} of the comparisons round. The reward model learns from these rankings in

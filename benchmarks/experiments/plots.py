@@ -35,9 +35,11 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-# Black, blue, vermilion, sky blue, green, orange, purple: neighbours differ in grey as well.
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#56b4e9", "#009e73", "#e69f00", "#cc79a7")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Black, blue, vermilion, sky blue, green, orange, purple, brown: neighbours differ in grey as well.
+COLOURS = (
+    "#000000", "#0072b2", "#d55e00", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#7f4f24",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
 REFERENCE_COLOUR = "#777777"
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.experiments import methods
 from benchmarks.experiments.policies import Examiner, Loop
 from benchmarks.experiments.reward_models import RANKINGS, WEAK, Setting, Training
-from benchmarks.experiments.statistics import Interval, over_seeds
+from benchmarks.experiments.statistics import Array, over_seeds
 from benchmarks.experiments.world import MAX_NEW_TOKENS, hash_of
 from benchmarks.jobs import new_job
 from training.jobs.events import EventWriter
@@ -52,7 +52,15 @@ class Size:
 
 
 FEW = Setting(methods.SMALL.rankings)
-SMALL = Size(methods.SMALL, (FEW, dataclasses.replace(FEW, layers=1)), FEW, 2, 1, 8)
+FEW_WRONG = dataclasses.replace(FEW, noise=WEAK.noise)
+SMALL = Size(
+    methods.SMALL,
+    (FEW_WRONG, FEW, dataclasses.replace(FEW, layers=1)),
+    FEW_WRONG,
+    steps=2,
+    every=1,
+    held_out=8,
+)
 # A high rate and small batches: to see where it leads, in few minutes.
 PUSHED = {
     "batch_size": 32,
@@ -136,15 +144,6 @@ def means(traces: Sequence[Sequence[Moment]], name: str) -> list[float]:
     ]
 
 
-def peak(traces: Sequence[Sequence[Moment]]) -> int:
-    """The place, among the measured steps, where the mean gold is highest."""
-    return int(np.argmax(means(traces, "gold")))
-
-
-def lost(traces: Sequence[Sequence[Moment]]) -> Interval:
-    """Gold at its highest less that at the end, over seeds; where it is highest, the others say."""
-    found = []
-    for at, moments in enumerate(traces):
-        others = [*traces[:at], *traces[at + 1 :]] or traces
-        found.append(moments[peak(others)].gold - moments[-1].gold)
-    return over_seeds(found)
+def golds(traces: Sequence[Sequence[Moment]]) -> Array:
+    """(seeds, moments)."""
+    return np.array([[moment.gold for moment in moments] for moments in traces])

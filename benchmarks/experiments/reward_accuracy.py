@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.experiments.laws import whole
 from benchmarks.experiments.plots import Line, Panel, lines
 from benchmarks.experiments.reward_models import (
     COMPLETIONS,
@@ -136,14 +137,17 @@ def _alone(
 
 
 def _text(found: Results, chosen: Grid) -> str:
-    seeds = len(next(iter(found.values())))
+    runs = next(iter(found.values()))
+    seeds, asked = len(runs), [text for one in runs for text in one.asked]
+    unlike = len(set(asked))
     return "\n\n".join(
         [
-            f"{seeds} seeds; each has its own prompts, answers and labelers. Reward models start "
+            f"{seeds} seeds; each draws its own prompts, answers and labelers. Reward models start "
             "from the starter SFT model (or from its first layers alone) and are trained by the "
             f"`reward` kind on rankings of {COMPLETIONS} answers. They are measured on "
-            f"{chosen.held_out} held-out prompts with {COMPLETIONS} answers each. ± is half the "
-            "95 % interval over seeds (Student's t).",
+            f"{chosen.held_out} held-out prompts with {COMPLETIONS} answers each ({unlike} of "
+            f"the {len(asked)} of all seeds are unlike each other). ± is half the 95 % interval "
+            "over seeds (Student's t).",
             _table(found),
             _verdict(found),
             "## Noisy labels see less of what there is\n\n"
@@ -184,19 +188,13 @@ def _table(found: Results) -> str:
 
 def _verdict(found: Results) -> str:
     """What was aimed at, of the whole model by the most rankings at the usual rate of errors."""
-    most = _usual(found)[-1]
+    most = whole(found)[-1]
     share = over_seeds([one.of_ceiling for one in found[most]])
     reached = "reached" if share.mean >= REACH else "not reached"
     return (
         f"{REACH:g} of the noise ceiling is {reached} on the mean over seeds: {most.rankings} "
         f"rankings at e = {most.noise:g} come to {share.shown(3)}."
     )
-
-
-def _usual(found: Results) -> list[Setting]:
-    """The whole model at the usual rate of errors, by rankings."""
-    usual = [s for s in found if (s.layers, s.noise) == (LAYERS, NOISE)]
-    return sorted(usual, key=lambda setting: setting.rankings)
 
 
 def _identity(found: Results) -> str:
@@ -252,8 +250,7 @@ def _gap(
 
 def _components(found: Results) -> str:
     """Accuracy on pairs that differ in one component alone, of the weakest and the best taught."""
-    usual = _usual(found)
-    few, many = usual[0], usual[-1]
+    few, *_, many = whole(found)
     names = sorted({name for one in found[many] for name in one.alone})
     rows = [
         "Accuracy against gold on pairs that differ in one component of gold alone, "
@@ -272,7 +269,7 @@ def _components(found: Results) -> str:
 
 def _families(found: Results) -> str:
     """Accuracy by family of tasks, of the best taught."""
-    most = _usual(found)[-1]
+    most = whole(found)[-1]
     runs = found[most]
     rows = [
         f"Accuracy against gold by family, {most.rankings} rankings, e = {NOISE:g}.\n",

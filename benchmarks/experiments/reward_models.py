@@ -91,8 +91,8 @@ class Grid:
 def grid(options: Options) -> Grid:
     """The whole model by rankings, then by noise on fewer rankings, then smaller ones."""
     if options.small:
-        settings = [Setting(8), Setting(8, noise=0.0), Setting(8, layers=1)]
-        return Grid(settings, 8, held_out=12, drawn=4, draws=32, weak=settings[0], members=2)
+        settings = [Setting(8), Setting(8, noise=0.25), Setting(8, layers=1)]
+        return Grid(settings, 8, held_out=12, drawn=4, draws=32, weak=settings[1], members=2)
     settings = [Setting(count) for count in RANKINGS]
     settings += [Setting(count, noise=e) for e in (0.0, 0.25) for count in RANKINGS[:2]]
     settings += [Setting(RANKINGS[1], layers=size) for size in (1, 2)]

@@ -63,8 +63,8 @@ def verdict(seeds: Sequence[Seed]) -> str:
     """Two rounds against one, answer by answer and on the mean."""
     wins = [win_rates(seed.found[SECOND].gold, seed.rivals[ONE].gold) for seed in seeds]
     by_seeds = over_seeds([float(won.mean()) for won in wins])
-    asked = [text for seed in seeds for text in seed.asked]
-    by_prompts = over_prompts(by_prompt(asked, [np.array([rate]) for won in wins for rate in won]))
+    rates = [np.array([rate]) for won in wins for rate in won]
+    by_prompts = over_prompts(by_prompt(methods.asked(seeds), rates))
     more = over_seeds([s.found[SECOND].mean_gold - s.found[ONE].mean_gold for s in seeds])
     return (
         f"Two rounds win {by_seeds.shown(3)} of the pairs against one (by prompts "

@@ -1,8 +1,8 @@
 """Means with honest intervals, and what the experiments compute from scores.
 
-Two sources of chance are kept apart: seeds (other prompts, labelers and weights; few of them, hence
-Student's t) and prompts within a seed (drawn anew with replacement, all completions of one at
-once).
+Two sources of chance are kept apart: seeds (other draws of prompts, other labelers and weights; few
+of them, hence Student's t) and prompts within a seed (drawn anew with replacement, all completions
+of one at once).
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.experiments import best_of_n, laws, methods, optimisation, pushed, reward_accuracy
-from benchmarks.experiments.best_of_n import Curve
+from benchmarks.experiments import kl_coef, laws, methods, optimisation, reward_accuracy
 from benchmarks.experiments.methods import START, Seed
 from benchmarks.experiments.policies import Measured
 from benchmarks.experiments.pushed import Moment
@@ -14,63 +13,86 @@ from benchmarks.experiments.reward_accuracy import Found
 from benchmarks.experiments.reward_models import NOISE, Setting
 from benchmarks.experiments.statistics import Interval
 
-NS = [1, 2, 4, 8]
+WEAK, FEW, MANY = Setting(8, noise=0.25), Setting(8), Setting(16)
+JITTER = np.array([[0.0], [0.1], [-0.1]])
 
 
-def curve(gold: list[float]) -> Curve:
-    rows = np.array([gold, gold])
-    return Curve(NS, rows, rows, rows)
+def golds(*places: float) -> np.ndarray:
+    """Three seeds that differ a little, and come to the same course."""
+    return np.array(places) * (1 + JITTER)
 
 
-def test_the_peak_is_that_of_the_mean_and_what_is_lost_is_measured_where_the_others_peak() -> None:
-    curves = [curve([0, 1, 3, 2]), curve([0, 2, 3, 1]), curve([0, 1, 2, 1.5])]
-    assert best_of_n.peak_of(curves) == 4
-    assert best_of_n.lost(curves).mean == pytest.approx((1 + 2 + 0.5) / 3)
-    assert best_of_n.lost(curves).low > -1
+def test_the_peak_is_where_the_others_have_theirs() -> None:
+    gold = np.array([[0, 1, 3, 2], [0, 2, 3, 1], [0, 4.5, 2, 1.5]])
+    assert laws.highest(gold) == 2
+    assert laws.peaks(gold) == [1, 2, 2]
+    assert laws.lost(gold).mean == pytest.approx((-1 + 1 + 0.5) / 3)
+    assert laws.risen(gold).mean == pytest.approx(5 / 3)
 
 
 def test_noise_alone_is_no_interior_maximum() -> None:
     """On a flat truth the interval says so nearly as often as it should."""
     random = np.random.default_rng(0)
-    sure = [
-        best_of_n.lost([curve(list(random.normal(size=4))) for _ in range(3)]).low > 0
-        for _ in range(400)
-    ]
+    sure = [laws.lost(random.normal(size=(3, 4))).low > 0 for _ in range(400)]
     assert np.mean(sure) < 0.05
 
 
-WEAK, BETWEEN, BEST = Setting(8, noise=0.25), Setting(8), Setting(16)
-FALLS, RISES = Interval(1.0, 0.5, 1.5), Interval(0.1, -0.2, 0.4)
+def test_what_rises_and_falls_has_a_maximum_and_what_only_falls_or_rises_has_none() -> None:
+    course = {WEAK: golds(0, 1, 3, 1), FEW: golds(0, 1, 2, 3), MANY: golds(0, -1, -2, -3)}
+    weak, best, others = laws.turning(course, WEAK, "n = 8")
+    assert (
+        "weak reward model (8 rankings, e = 0.25) gold rises and falls again up to n = 8: " in weak
+    )
+    assert f": {laws.HOLDS} (3.00" in weak
+    assert "best taught (16 rankings, e = 0.1)" in best
+    assert laws.HOLDS not in best
+    assert "Of the 1 others it holds for 0" in others
+    turned = {WEAK: golds(0, 0, 0, 0), FEW: golds(0, 3, 1), MANY: golds(0, 1, 2)}
+    assert laws.turning(turned, WEAK, "n = 4")[2].endswith("30): 8 rankings, e = 0.1.")
 
 
-def test_an_interior_maximum_is_claimed_of_the_weak_reward_model_alone() -> None:
-    claims = laws.turning({WEAK: FALLS, BETWEEN: RISES, BEST: RISES}, WEAK, "n = 8")
-    assert "weak reward model (8 rankings, e = 0.25): holds (lost 1.00" in claims[0]
-    assert "(16 rankings, e = 0.1) no turn is seen up to n = 8" in claims[1]
-    assert "Of the 1 between them, 0 lose" in claims[2]
-    claims = laws.turning({WEAK: RISES, BETWEEN: FALLS, BEST: FALLS}, WEAK, "n = 8")
-    assert "does not hold" in claims[0]
-    assert "turns (lost" in claims[1]
-    assert "1 lose by an interval" in claims[2]
-    assert claims[2].endswith("chance): 8 rankings, e = 0.1.")
+def test_of_one_seed_nothing_is_claimed() -> None:
+    course = {WEAK: golds(0, 3, 1)[:1], FEW: golds(0, 1, 2)[:1]}
+    assert all(laws.ONE_SEED in claim for claim in laws.turning(course, WEAK, "n = 4")[:2])
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "expected"),
+    [(0.1, 0.5, laws.HOLDS), (-0.1, 0.5, laws.PERHAPS), (-1.0, -0.5, laws.FAILS)],
+)
+def test_what_chance_may_have_done_is_not_said_to_hold(
+    low: float, mean: float, expected: str
+) -> None:
+    assert laws.verdict(Interval(mean, low, 2 * mean - low)) == expected
 
 
 def test_peaks_are_compared_by_rankings_by_size_and_by_errors() -> None:
-    small, noisy = replace(BETWEEN, layers=1), replace(BETWEEN, noise=0.25)
-    peaks = {BETWEEN: [1.0, 1.1], BEST: [2.0, 2.2], small: [0.5, 0.4], noisy: [1.5, 1.7]}
-    by_rankings, by_size, by_errors = laws.ordered(peaks)
-    assert "rankings: holds on the means (8: 1.05, 16: 2.10); in all +1.05" in by_rankings
-    assert "size: holds on the means (1 layers: 0.45, 4 layers: 1.05)" in by_size
-    assert "lower peak gold: does not hold on the means (8 rankings: +0.55" in by_errors
+    small = replace(FEW, layers=1)
+    course = {FEW: golds(0, 1), MANY: golds(0, 2), small: golds(0, 1.02), WEAK: golds(0, 0.1)}
+    by_rankings, by_size, by_errors = laws.ordered(course)
+    assert f"rankings: {laws.HOLDS} (8: 1.00, 16: 2.00; in all +1.00" in by_rankings
+    assert f"size: {laws.FAILS} (1 layers: 1.02, 4 layers: 1.00; in all -0.02" in by_size
+    assert f"than at 0.25: {laws.HOLDS} (8 rankings: +0.90" in by_errors
 
 
 def moments(gold: list[float]) -> list[Moment]:
     return [Moment(step, 1.0, 0.0, value, 1.0, 9.0) for step, value in enumerate(gold)]
 
 
-def test_what_a_pushed_policy_lost_is_measured_where_the_other_seeds_peak() -> None:
-    traces = [moments([0, 1, -1]), moments([0, 2, 0]), moments([0, 3, 2])]
-    assert pushed.lost(traces).mean == pytest.approx((2 + 2 + 1) / 3)
+def test_a_collapse_is_a_loss_that_ends_below_the_start() -> None:
+    falls = [moments([0, 1 + shift, -1]) for shift in (0, 0.1, -0.1)]
+    rises = [moments([0, 1 + shift, 2]) for shift in (0, 0.1, -0.1)]
+    told = kl_coef.verdict({0.0: falls, 0.05: rises, 0.2: rises})
+    assert told.count(f": {laws.HOLDS} (") == 2
+    told = kl_coef.verdict({0.0: rises, 0.05: rises, 0.2: falls})
+    assert told.count(f": {laws.FAILS} (") == 2
+
+
+def test_the_highest_point_is_told_only_where_there_is_one() -> None:
+    assert optimisation.highest(1.0, 0.5, spent=20) == f"{np.exp(2):.1f}"
+    assert "beyond" in optimisation.highest(1.0, 0.5, spent=5)
+    assert "beyond" in optimisation.highest(1.0, -0.5, spent=20)
+    assert "none" in optimisation.highest(-0.2, -0.1, spent=20)
 
 
 def test_the_fit_explains_all_of_a_curve_of_its_own_form_and_less_of_another() -> None:

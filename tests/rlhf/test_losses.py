@@ -183,7 +183,7 @@ def test_kwise_loss_and_gradients_equal_the_pairwise_ones(
 def test_reward_models_trained_kwise_and_pairwise_are_the_same(
     policy_folder: str, comparisons: list[Comparison]
 ) -> None:
-    """From the same start, after as many steps: weights and scores."""
+    """From the same start, after as many steps."""
     models = [random_reward_model(policy_folder) for _ in range(2)]
     before = {name: p.detach().clone() for name, p in models[0].named_parameters()}
     losses = (partial(kwise, share=True), pairwise)

@@ -223,10 +223,11 @@ def test_what_a_held_out_labeler_wrote_never_trains(
     assert texts_in(files["demonstrations"]) == {IMPORTED}
 
 
-@pytest.mark.parametrize("params", [{}, PTX])
-def test_the_loop_names_the_texts_that_its_ppo_mixes_in(
-    cast: Cast, simulation: Pool, reward_model: ModelVersion, params: dict[str, Any]
+@pytest.mark.parametrize("kind", ["reward", "ppo", "rejection"])
+@pytest.mark.parametrize("params", [{}, {"ppo": PTX}])
+def test_what_the_loop_asks_for_is_not_refused_where_only_robots_worked(
+    cast: Cast, simulation: Pool, reward_model: ModelVersion, kind: str, params: dict[str, Any]
 ) -> None:
-    """Where nobody but a robot has written, too; and it names none where none are read."""
-    body = {"kind": "ppo", "pool": simulation.pk, "params": params, **loop.texts_of_ppo(params)}
+    """It names whose work is read, and nobody's where none is."""
+    body = loop.asked_of(kind, simulation.pk, 1, params)
     assert cast.ada.post("runs/", body).status_code == 201

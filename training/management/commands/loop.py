@@ -111,10 +111,8 @@ class _Loop:
     def round(self) -> RoundResult:
         self.sample()
         rankings = self._rank()
-        # The loop ranks by simulation, so that is what its reward model learns from.
-        reward = self._run("reward", labelers="simulated")
-        texts = texts_of_ppo(self.options["params"].get("ppo", {}))
-        ppo = self._run("ppo", reward_model=str(reward["model"]), **texts)
+        reward = self._run("reward")
+        ppo = self._run("ppo", reward_model=str(reward["model"]))
         rejection = self._run("rejection", reward_model=str(reward["model"]))
         chosen = ppo if self.options["promote"] == "ppo" else rejection
         promotion = self.api.post(f"models/{chosen['model']}/promote/")
@@ -163,12 +161,7 @@ class _Loop:
         return int(self.api.get(f"pools/{self.pool}/")["rankings"] - before["rankings"])
 
     def _run(self, kind: str, **body: Any) -> dict[str, Any]:
-        asked = {
-            "kind": kind,
-            "pool": str(self.pool),
-            "seed": self.options["seed"],
-            "params": self.options["params"].get(kind, {}),
-        }
+        asked = asked_of(kind, self.pool, self.options["seed"], self.options["params"])
         return self._wait(self.api.post("runs/", asked | body)["id"])
 
     def _wait(self, run_id: int) -> dict[str, Any]:
@@ -189,11 +182,19 @@ class _Loop:
             time.sleep(POLL_SECONDS)
 
 
-def texts_of_ppo(params: Mapping[str, float]) -> dict[str, str]:
-    """Whose texts a PPO run is to name: PPO-ptx reads the pool's demonstrations, and the loop takes
-    them whoever wrote them; PPO alone reads none.
+def asked_of(
+    kind: str, pool: int, seed: int, params: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """What the loop asks of a run. ``params``: by kind.
+
+    The loop ranks by simulation, so that is what its reward model learns from. What PPO-ptx mixes
+    in is the pool's demonstrations, whoever wrote them; PPO alone reads none.
     """
-    return {"labelers": "all"} if params.get("ptx_coef") else {}
+    own = params.get(kind, {})
+    asked = {"kind": kind, "pool": str(pool), "seed": seed, "params": own}
+    if kind == "reward":
+        return asked | {"labelers": "simulated"}
+    return asked | ({"labelers": "all"} if own.get("ptx_coef") else {})
 
 
 def _params(given: list[str]) -> dict[str, dict[str, float]]:
