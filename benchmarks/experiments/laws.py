@@ -79,13 +79,23 @@ def turning(golds: Golds, weak: Setting, until: str) -> list[str]:
 
 
 def ordered(golds: Golds) -> list[str]:
-    """Whether gold at its highest rises with rankings and size, and falls with errors."""
-    found = {setting: peaks(gold) for setting, gold in golds.items()}
-    return [
-        *_rising("rankings", found, whole(found), lambda s: f"{s.rankings}"),
-        *_rising("size", found, of_all_sizes(found), lambda s: f"{s.layers} layers"),
-        *_noise(found),
-    ]
+    """Whether gold, at its highest and in the end, rises with rankings and size, and falls with
+    errors.
+    """
+    claims = []
+    for what, of in {"Peak gold": peaks, "Gold in the end": in_the_end}.items():
+        found = {setting: of(gold) for setting, gold in golds.items()}
+        claims += [
+            *_rising(f"{what} rises with rankings", found, whole(found), "{0.rankings}"),
+            *_rising(f"{what} rises with size", found, of_all_sizes(found), "{0.layers} layers"),
+            *_noise(what, found),
+        ]
+    return claims
+
+
+def in_the_end(gold: Array) -> list[float]:
+    """Of each seed its gold at the last place."""
+    return [float(value) for value in gold[:, -1]]
 
 
 def whole(settings: Iterable[Setting]) -> list[Setting]:
@@ -94,25 +104,25 @@ def whole(settings: Iterable[Setting]) -> list[Setting]:
     return sorted(found, key=lambda setting: setting.rankings)
 
 
-Peaks = Mapping[Setting, Sequence[float]]
+OfSeeds = Mapping[Setting, Sequence[float]]
 
 
-def _rising(
-    what: str, found: Peaks, settings: Sequence[Setting], name: Callable[[Setting], str]
-) -> list[str]:
+def _rising(what: str, found: OfSeeds, settings: Sequence[Setting], name: str) -> list[str]:
     """Whether each next one has more, and how much the last has above the first, seed by seed."""
     if len(settings) < 2:
         return []
     means = [float(np.mean(found[setting])) for setting in settings]
     first, last = (found[setting] for setting in (settings[0], settings[-1]))
     more = over_seeds([b - a for a, b in zip(first, last, strict=True)])
-    shown = ", ".join(f"{name(s)}: {mean:.2f}" for s, mean in zip(settings, means, strict=True))
+    shown = ", ".join(
+        f"{name.format(s)}: {mean:.2f}" for s, mean in zip(settings, means, strict=True)
+    )
     in_order = verdict(more) if all(np.diff(means) > 0) else FAILS
-    return [f"Peak gold rises with {what}: {in_order} ({shown}; in all {told(more)})."]
+    return [f"{what}: {in_order} ({shown}; in all {told(more)})."]
 
 
-def _noise(found: Peaks) -> list[str]:
-    """Peak gold of the same rankings with the fewest errors, less that with the most."""
+def _noise(what: str, found: OfSeeds) -> list[str]:
+    """What the same rankings with the fewest errors come to, less that with the most."""
     fewest, most = (pick(setting.noise for setting in found) for pick in (min, max))
     drops = {
         clean: over_seeds([b - a for a, b in zip(found[noisy], found[clean], strict=True)])
@@ -123,7 +133,7 @@ def _noise(found: Peaks) -> list[str]:
         return []
     shown = "; ".join(f"{clean.rankings} rankings: {told(drop)}" for clean, drop in drops.items())
     return [
-        f"Peak gold is higher with errors at e = {fewest:g} than at {most:g}: "
+        f"{what} is higher with errors at e = {fewest:g} than at {most:g}: "
         f"{verdict(*drops.values())} ({shown})."
     ]
 

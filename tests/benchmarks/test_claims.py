@@ -69,10 +69,15 @@ def test_what_chance_may_have_done_is_not_said_to_hold(
 def test_peaks_are_compared_by_rankings_by_size_and_by_errors() -> None:
     small = replace(FEW, layers=1)
     course = {FEW: golds(0, 1), MANY: golds(0, 2), small: golds(0, 1.02), WEAK: golds(0, 0.1)}
-    by_rankings, by_size, by_errors = laws.ordered(course)
+    by_rankings, by_size, by_errors, *in_the_end = laws.ordered(course)
     assert f"rankings: {laws.HOLDS} (8: 1.00, 16: 2.00; in all +1.00" in by_rankings
     assert f"size: {laws.FAILS} (1 layers: 1.02, 4 layers: 1.00; in all -0.02" in by_size
     assert f"than at 0.25: {laws.HOLDS} (8 rankings: +0.90" in by_errors
+    assert [claim.partition(" with ")[0] for claim in in_the_end] == [
+        "Gold in the end rises",
+        "Gold in the end rises",
+        "Gold in the end is higher",
+    ]
 
 
 def moments(gold: list[float]) -> list[Moment]:
