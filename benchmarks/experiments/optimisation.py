@@ -36,6 +36,8 @@ from benchmarks.experiments.world import Options, Page
 FITTED = 5
 SPENT = 0.05
 
+AXES = {of: f"{of}, gain over SFT, SD" for of in ("gold", "reward")}
+
 Traces = Mapping[Setting, Sequence[Sequence[Moment]]]
 Accuracies = Mapping[Setting, Sequence[float]]
 
@@ -54,7 +56,7 @@ def run(options: Options) -> Page:
     return Page(
         title="PPO pushed on: gold against KL",
         text="\n\n".join([*parts, fits(found)]),
-        figures={of: figure(found, of) for of in ("gold", "reward")},
+        figures={"steps": by_step(found)} | {of: by_kl(found, of) for of in AXES},
     )
 
 
@@ -141,28 +143,32 @@ def highest(a: float, b: float, spent: float) -> str:
     return f"{math.exp(place):.1f}" if place <= math.log(spent) else f"beyond the {spent:.0f} spent"
 
 
-def figure(found: Traces, of: str) -> Figure:
-    """Gold, or reward, against the root of KL."""
-    drawn = laws.panels(found, lambda label, traces, style: line(label, traces, of, style))
-    return lines(drawn, x="√KL to SFT, √nats", y=f"{of}, gain over SFT, SD")
+def by_step(found: Traces) -> Figure:
+    """Gold against the steps, with intervals over seeds."""
+
+    def line(label: str, traces: Sequence[Sequence[Moment]], style: int) -> Line:
+        gold = [over_seeds(list(values)) for values in golds(traces).T]
+        known = len(traces) > 1
+        return Line(
+            label,
+            [moment.step for moment in traces[0]],
+            [mean.mean for mean in gold],
+            [mean.low for mean in gold] if known else None,
+            [mean.high for mean in gold] if known else None,
+            style,
+        )
+
+    return lines(laws.panels(found, line), x="steps", y=AXES["gold"])
 
 
-def line(label: str, traces: Sequence[Sequence[Moment]], of: str, style: int) -> Line:
-    """Means over seeds at the same step, with their intervals where there are several."""
-    spread = [
-        over_seeds([getattr(moment, of) for moment in moments])
-        for moments in zip(*traces, strict=True)
-    ]
-    roots = [math.sqrt(max(0.0, kl)) for kl in means(traces, "kl")]
-    known = len(traces) > 1
-    return Line(
-        label,
-        roots,
-        [found.mean for found in spread],
-        [found.low for found in spread] if known else None,
-        [found.high for found in spread] if known else None,
-        style,
-    )
+def by_kl(found: Traces, of: str) -> Figure:
+    """Gold, or reward, against the root of KL: means over seeds at the same step."""
+
+    def line(label: str, traces: Sequence[Sequence[Moment]], style: int) -> Line:
+        roots = [[math.sqrt(max(0.0, moment.kl)) for moment in moments] for moments in traces]
+        return Line(label, list(np.mean(roots, 0)), means(traces, of), style=style)
+
+    return lines(laws.panels(found, line), x="√KL to SFT, √nats", y=AXES[of])
 
 
 def _setting(size: Size, seeds: int) -> str:

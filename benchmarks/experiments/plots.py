@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.2  # inches
 ROW_HEIGHT = 0.42  # inches of a row of `points`
+# Inches of a label of the legend: of what stands before and around it, and of each letter.
+HANDLE_WIDTH, LETTER_WIDTH = 0.65, 0.065
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "podium",
@@ -191,5 +193,6 @@ def _legend(figure: Figure, row: Sequence[Axes]) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(label, handle)
     if shown:
-        columns = min(len(shown), 3 * len(row))
+        wide = HANDLE_WIDTH + LETTER_WIDTH * max(map(len, shown))
+        columns = max(1, min(len(shown), int(figure.get_figwidth() / wide)))
         figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)

@@ -82,6 +82,18 @@ def test_lines_of_one_style_look_alike_in_all_panels() -> None:
     assert left.lines[1].get_linestyle() == right.lines[0].get_linestyle() == "--"
 
 
+@pytest.mark.parametrize("panels", [1, 3])
+def test_a_legend_of_long_labels_is_no_wider_than_its_figure(panels: int) -> None:
+    labels = [f"{count} rankings, e = 0.25, 2 of 4 layers" for count in range(500, 508)]
+    shown = [Line(label, [1, 2], [1.0, 2.0]) for label in labels]
+    figure = plots.lines([Panel("all", shown)] * panels, x="x", y="y")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+
+
 def test_neighbouring_colours_differ_in_grey() -> None:
     def grey(colour: str) -> float:
         red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
