@@ -90,7 +90,7 @@ def test_a_legend_of_long_labels_is_no_wider_than_its_figure(panels: int) -> Non
     figure.draw_without_rendering()
     (legend,) = figure.legends
     box = legend.get_window_extent()
-    assert 0 <= box.x0
+    assert box.x0 >= 0
     assert box.x1 <= figure.bbox.x1
 
 
