@@ -250,7 +250,8 @@ def _gap(
 
 def _components(found: Results) -> str:
     """Accuracy on pairs that differ in one component alone, of the weakest and the best taught."""
-    few, *_, many = whole(found)
+    by_rankings = whole(found)
+    few, many = by_rankings[0], by_rankings[-1]
     names = sorted({name for one in found[many] for name in one.alone})
     rows = [
         "Accuracy against gold on pairs that differ in one component of gold alone, "
