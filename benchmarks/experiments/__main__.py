@@ -1,10 +1,10 @@
 """``python -m benchmarks.experiments NAME``: one of the known laws, measured on the starter world.
 
 Writes a page (Markdown) and its figures (SVG) to ``--out`` and prints the page; what is of a single
-seed, or ``--small``, replaces no page in docs unless it is told to. ``--keep`` holds
-samples, rankings and models: an experiment that was stopped goes on there, and others that need the
-same use it. ``--at-once`` runs seeds side by side, each on its share of the cores: models as small
-as these do not keep two cores busy. ``--small`` only shows that it works.
+seed, or ``--small``, replaces no page in docs unless it is told to. ``--keep`` holds samples,
+rankings and models: an experiment that was stopped goes on there, and others that need the same use
+it, one process at a time on a seed. ``--at-once`` runs seeds side by side, each on its share of the
+cores: models as small as these do not keep two cores busy. ``--small`` only shows that it works.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from benchmarks.experiments import plots
 from benchmarks.experiments.world import Options, Page
@@ -58,10 +61,29 @@ def main() -> int:
         if chosen.at_once > 1 and len(seeds) > 1:
             arguments = [chosen.name, *small.split(), "--keep", str(keep)]
             side_by_side(arguments, seeds, chosen.at_once)
-        page = experiment.run(Options(seeds, chosen.small, keep))
+        with alone(keep, seeds):
+            page = experiment.run(Options(seeds, chosen.small, keep))
     command = f"python -m benchmarks.experiments {chosen.name} {which}{small}"
     print(write(page, chosen.name, command, out))
     return 0
+
+
+@contextmanager
+def alone(keep: Path, seeds: Sequence[int]) -> Iterator[None]:
+    """Waits for whoever is at one of ``seeds`` in ``keep``: of two processes at one, each would
+    throw away what the other is writing.
+    """
+    keep.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        # In one order everywhere, so that no two wait for each other.
+        for seed in sorted(seeds):
+            lock = FileLock(keep / f"seed-{seed}.lock")
+            try:
+                held.enter_context(lock.acquire(timeout=0))
+            except Timeout:
+                print(f"seed {seed} in {keep} is in use: waiting", file=sys.stderr, flush=True)
+                held.enter_context(lock)
+        yield
 
 
 def side_by_side(arguments: Sequence[str], seeds: Sequence[int], at_once: int) -> None:
