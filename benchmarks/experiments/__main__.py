@@ -49,6 +49,8 @@ def main() -> int:
     for name in ("seeds", "at_once"):
         if getattr(chosen, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if chosen.keep and chosen.keep.exists() and not chosen.keep.is_dir():
+        parser.error(f"--keep {chosen.keep} is a file, and must be a folder or a new name")
     seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
     which = f"--seeds {chosen.seeds}" if chosen.seed is None else f"--seed {chosen.seed}"
     small = " --small" if chosen.small else ""

@@ -130,7 +130,7 @@ def mean_gold(curves: Sequence[Curve]) -> Array:
 
 
 def _text(found: Curves, oracle: Sequence[Curve], chosen: Grid) -> str:
-    last = oracle[0].ns[-1]
+    last, turn = oracle[0].ns[-1], peak_of(found[laws.whole(found)[-1]])
     return "\n\n".join(
         [
             f"{len(oracle)} seeds, {chosen.drawn} held-out prompts each, {chosen.draws} answers of "
@@ -139,7 +139,9 @@ def _text(found: Curves, oracle: Sequence[Curve], chosen: Grid) -> str:
             "(Student's t). Lost is gold at its peak, which the other seeds choose, less gold at "
             f"n = {last}. KL is log n - (n - 1) / n.",
             _table(found, last),
-            f"{_ceiling(found, oracle)} The "
+            f"Choosing by gold itself gives {gold_at(oracle, turn).shown()} at n = {turn}, where "
+            "the best taught reward model is at its best, and "
+            f"{gold_at(oracle, last).shown()} at n = {last}. The "
             "starter model repeats itself: were its draws all that it can write, and answers of "
             f"one score one answer, KL at n = {last} would be {_kl(found):.2f} nats instead of "
             f"{kl_of_best_of(last):.2f}. Gold at the best n is picked and measured on the same "
@@ -147,20 +149,6 @@ def _text(found: Curves, oracle: Sequence[Curve], chosen: Grid) -> str:
             "## What holds",
             "\n".join(f"- {claim}" for claim in _claims(found, chosen.weak)),
         ]
-    )
-
-
-def _ceiling(found: Curves, oracle: Sequence[Curve]) -> str:
-    """What there is to gain up to where the best taught reward model turns, and what beyond."""
-    turn, last = peak_of(found[laws.whole(found)[-1]]), oracle[0].ns[-1]
-    told = f"Choosing by gold itself gives {gold_at(oracle, last).shown()} at n = {last}"
-    if turn == last:
-        return f"{told}."
-    return (
-        f"{told}, and {gold_at(oracle, turn).shown()} as early as n = {turn}: gold has a ceiling, "
-        "and many an answer of the SFT model is at it. Beyond, a reward model has little to gain "
-        "and, wherever it errs, much to lose: one without a turn would have to be as good as "
-        "flawless, and a better one shows in losing less."
     )
 
 

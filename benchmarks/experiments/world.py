@@ -9,6 +9,7 @@ that was killed goes on where it stood.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ Row = Mapping[str, Any]
 # Worlds are drawn far from the text that the starter model was trained on.
 FIRST = 1_000_000
 MAX_NEW_TOKENS = 64
-# Beside a job's own file: which weights it was given.
-WEIGHTS_ASKED = "weights.json"
+# Beside a job's own file: what all that the job has made so far was made for.
+MADE_FOR = "made_for.json"
 # Prompts that are completed at once.
 AT_ONCE = 32
 # Demonstrations that set a reward model's zero.
@@ -132,13 +133,12 @@ class World:
     ) -> JobFolder:
         """The job ``name``, run to its end unless it was before.
 
-        One of that name which was to do something else, or was of other models, is thrown away.
+        What one of that name made for something else, or of other models, is thrown away.
 
         Raises:
             SystemExit: it failed; the end of its log is shown.
         """
         root = self.root / name
-        before = asked_of(root)
         folder = new_job(
             root,
             kind,
@@ -148,20 +148,27 @@ class World:
             seed=self.seed if seed is None else seed,
             reward_model=reward_model,
         )
-        given = [hash_of(one) for one in (model, reward_model) if one]
-        write_json(root / WEIGHTS_ASKED, {"sha256": given})
-        if any(before) and before != asked_of(root):
-            _forget(folder)
+        _forget_unless_made_for(folder, [one for one in (model, reward_model) if one])
         if folder.read_result() is None:
             run(folder, kind)
             shutil.rmtree(folder.checkpoints)
         return folder
 
 
-def asked_of(root: Path) -> list[str]:
-    """What a job is to do, and of which weights: folders of models keep their names."""
-    files = [root / name for name in ("job.json", WEIGHTS_ASKED)]
-    return [path.read_text() if path.is_file() else "" for path in files]
+def _forget_unless_made_for(folder: JobFolder, models: Sequence[Path]) -> None:
+    """Throw away what was made for another job.json or of other weights: folders of models keep
+    their names.
+
+    What is asked is noted after what is old is gone: killed in between, it goes the next time.
+    """
+    note = folder.root / MADE_FOR
+    asked = {
+        "job": sha256_of_file(folder.root / "job.json"),
+        "weights": [hash_of(model) for model in models],
+    }
+    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != asked:
+        _forget(folder)
+        write_json(note, asked)
 
 
 def hash_of(model: Path) -> str:

@@ -40,6 +40,16 @@ def test_a_small_experiment_writes_its_page(
     assert all((tmp_path / picture).stat().st_size < MAX_BYTES for picture in pictures)
 
 
+def test_a_file_is_no_folder_to_keep_things_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").touch()
+    monkeypatch.setattr(sys, "argv", ["experiments", "methods", "--keep", str(tmp_path / "notes")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "notes is a file, and must be a folder or a new name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "folder"),
     [

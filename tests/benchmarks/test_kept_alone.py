@@ -44,5 +44,6 @@ def test_a_seed_in_use_is_waited_for_and_said_to_be(
 
 
 def test_other_seeds_of_the_same_folder_are_free(tmp_path: Path) -> None:
-    with alone(tmp_path, [1, 2]), ThreadPoolExecutor(1) as pool:
+    # The locks are let go first, so that whoever waits for them wrongly ends all the same.
+    with ThreadPoolExecutor(1) as pool, alone(tmp_path, [1, 2]):
         pool.submit(enter, tmp_path, [3]).result(timeout=10)

@@ -93,3 +93,14 @@ def test_a_job_is_run_once_and_again_for_other_data_or_other_weights_of_the_same
     assert job(b"two") == 2
     assert job(b"two", prompt="b") == 3
     assert job(b"two", prompt="b") == 3
+
+
+def test_killed_before_what_is_old_was_thrown_away_it_is_so_the_next_time(
+    job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert job(b"one") == 1
+    with monkeypatch.context() as killed:
+        killed.setattr(module, "_forget", lambda folder: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job(b"one", prompt="b")
+    assert job(b"one", prompt="b") == 2
