@@ -249,5 +249,7 @@ def test_positions_that_a_body_does_not_use_are_not_counted(tmp_path: Path) -> N
 def test_an_encoder_has_no_language_head_to_learn_along(make_job: Any, bert_folder: str) -> None:
     rows = [compared("p", ["a", "b"], [(0, 1)])]
     job = make_job("reward", {"comparisons": rows}, {"lm_coef": 1.0}, model=bert_folder)
-    with pytest.raises(TrainingError, match="lm_coef needs a start with a language-modelling head"):
+    with pytest.raises(
+        TrainingError, match="lm_coef and likelihood need a start with a language-modelling head"
+    ):
         reward.run(job)

@@ -36,6 +36,7 @@ from training.rlhf.errors import Interrupted, TrainingError
 from training.rlhf.losses import pairwise_loss
 from training.rlhf.models import load_policy, load_reward_model, new_reward_model, read_card
 from training.rlhf.rendering import Rendered
+from training.rlhf.score_heads import FIELDS
 from training.rlhf.scoring import Scorer, raw_scores
 from training.rlhf.trainers import dataset
 
@@ -289,10 +290,8 @@ def test_the_language_loss_is_that_of_the_policy_on_the_best(
     model = new_reward_model(str(tmp_path))
     language.attach(model, str(tmp_path))
     batch = Collator(0, share)(to_rows(comparisons))
-    mask = batch["completion_mask"] * (batch["best"] > 0).unsqueeze(1)
-    given = {k: v for k, v in batch.items() if k.startswith(("prefix", "input", "attention"))}
-    _, logprobs = model(**given, language_mask=mask)
-    loss = language.mean_loss(logprobs, mask, batch["best"])
+    _, logprobs = model(**of_the_model(batch), language=True)
+    loss = -(batch["best"] * logprobs).sum()
     loss.backward()
     policy = load_policy(str(tmp_path))
     each = []
@@ -311,6 +310,10 @@ def test_the_language_loss_is_that_of_the_policy_on_the_best(
         )
     language.detach(model)
     assert not [name for name in model.state_dict() if "language" in name]
+
+
+def of_the_model(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: batch[name] for name in FIELDS if name in batch}
 
 
 def test_the_language_loss_keeps_the_body_and_leaves_no_head(make_job: Any) -> None:

@@ -86,7 +86,9 @@ class RewardParams(LoraParams):
     less for closer ranks, nothing for neighbours (Llama 2, section 3.2.2). ``label_smoothing``: the
     share of comparisons taken to be wrong way round. ``labeler_weights``: rankings weigh by how
     reliable their labeler is found to be. ``lm_coef``: weight of a language-modelling loss on the
-    completions (GPT-1, section 3.2). ``heads``: score heads, an ensemble on one body.
+    completions (GPT-1, section 3.2). ``likelihood``: weight, in scores a nat, of the mean
+    log-probability of a completion's tokens, which is added to its score (SimPO, 2405.14734, eq.
+    4). ``heads``: score heads, an ensemble on one body.
     """
 
     epochs: float = bounded(1, 0.01, 100)
@@ -98,6 +100,7 @@ class RewardParams(LoraParams):
     label_smoothing: float = bounded(0.0, 0.0, 0.49)
     labeler_weights: bool = False
     lm_coef: float = bounded(0.0, 0.0, 100.0)
+    likelihood: float = bounded(0.0, 0.0, 100.0)
     heads: int = bounded(1, 1, 16)
 
 

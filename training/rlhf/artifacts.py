@@ -115,6 +115,13 @@ def _readme(card: Mapping[str, Any], parameters: int) -> str:
         lines.append(
             f"- Scale: score = (raw - {card['reward_mean']:.6g}) / {card['reward_std']:.6g}"
         )
+    if "likelihood" in card:
+        weights = ", ".join(f"{weight:.4g}" for weight in card["likelihood"])
+        lines.append(
+            f"- Raw score: the head's, and {weights} times the mean log-probability of the "
+            "completion's tokens under the language model on the same body; other programs read "
+            "the head alone"
+        )
     for title, values in (("Settings", card["params"]), ("Results", card["metrics"])):
         lines += ["", f"## {title}", "", "| name | value |", "|---|---|"]
         lines += [f"| {name} | {_shown(value)} |" for name, value in values.items()]

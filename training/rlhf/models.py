@@ -23,7 +23,7 @@ from transformers import (
     GenerationConfig,
 )
 
-from training.rlhf import prefix, score_heads
+from training.rlhf import score_heads
 from training.rlhf.batching import TOKENS_PER_PASS
 from training.rlhf.errors import TrainingError
 from training.rlhf.rendering import Renderer
@@ -164,7 +164,7 @@ def score_texts(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 
     ``batch`` is that of ``prefix.lay_out_groups``; more entries are ignored.
     """
-    scores: Tensor = model(**{name: batch[name] for name in prefix.FIELDS if name in batch})
+    scores: Tensor = model(**{name: batch[name] for name in score_heads.FIELDS if name in batch})
     return scores
 
 

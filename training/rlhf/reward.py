@@ -43,10 +43,11 @@ from training.rlhf.models import (
     load_renderer,
     new_reward_model,
     parameter_count,
+    read_card,
     score_texts,
     scores_every_token,
 )
-from training.rlhf.prefix import FIELDS, can_share
+from training.rlhf.prefix import can_share
 from training.rlhf.rendering import Renderer
 from training.rlhf.scoring import raw_head_scores, raw_scores
 from training.rlhf.splitting import conversation, split
@@ -87,6 +88,7 @@ def run(job: Job) -> None:
     params = job.spec.params
     assert isinstance(params, RewardParams)
     _refuse_what_sharding_breaks(params)
+    _refuse_another_likelihood(job.spec.model)
     renderer = load_renderer(job.spec.model)
     model = new_reward_model(job.spec.model, params.heads, job.spec.seed)
     model.config.get_text_config().pad_token_id = renderer.pad_id
@@ -99,7 +101,17 @@ def run(job: Job) -> None:
         model.eval()
         found = _report(job, model, renderer, data)
         scale = normalise(job, model, renderer, data.training, max_length)
-    record, beside = _merged(job, model, found)
+    head = language.detach(model) if params.lm_coef or params.likelihood else None
+    record, write_adapter = _merged(job, model)
+    if params.likelihood:
+        record["likelihood"] = model.likelihood.tolist()
+
+    def beside(folder: Path) -> None:
+        reports.write(folder, found)
+        write_adapter(folder)
+        if params.likelihood:
+            language.write(head, folder)
+
     metrics = {
         **_headline(found),
         "loss": logged(trainer, "loss"),
@@ -163,10 +175,12 @@ class KwiseRewardTrainer(KwiseTrainer, RewardTrainer):  # type: ignore[misc]
         """(N, H), and the language loss on the best completions if it is asked for."""
         if not self.options.lm_coef:
             return score_texts(model, inputs), None
-        mask = inputs["completion_mask"] * (inputs["best"] > 0).unsqueeze(1)
-        batch = {name: inputs[name] for name in FIELDS if name in inputs}
-        scores, logprobs = model(**batch, language_mask=mask)
-        return scores, language.mean_loss(logprobs, mask, inputs["best"])
+        batch = {name: inputs[name] for name in score_heads.FIELDS if name in inputs}
+        if not self.options.likelihood:
+            # Nobody asks of the others.
+            batch["completion_mask"] = batch["completion_mask"] * (inputs["best"] > 0).unsqueeze(1)
+        scores, logprobs = model(**batch, language=True)
+        return scores, -(inputs["best"] * logprobs).sum()
 
 
 def normalise(
@@ -218,11 +232,20 @@ def _refuse_what_sharding_breaks(params: RewardParams) -> None:
     weights that lie in parts, only a gathered copy would be changed.
     """
     spread = distributed.sharded()
-    if spread and (params.heads > 1 or params.lora_rank):
-        asked = "heads" if params.heads > 1 else "lora_rank"
+    asked = "heads" if params.heads > 1 else "lora_rank" if params.lora_rank else "likelihood"
+    if spread and (params.heads > 1 or params.lora_rank or params.likelihood):
         raise TrainingError(
             f"a reward run with {asked} cannot spread its weights over GPUs ({spread}): "
             "start it with accelerate/ddp.yaml"
+        )
+
+
+def _refuse_another_likelihood(name: str) -> None:
+    """Raises TrainingError: a start whose score is not its head's alone would lose the rest."""
+    if read_card(name).get("likelihood"):
+        raise TrainingError(
+            f"{name} is a reward model whose score counts the likelihood of an answer, and its "
+            "training cannot go on from there: start from a language model"
         )
 
 
@@ -356,22 +379,20 @@ def _adapted(job: Job, model: Any) -> Iterator[None]:
     """
     params = job.spec.params
     assert isinstance(params, RewardParams)
-    if params.lm_coef:
+    if params.lm_coef or params.likelihood:
         language.attach(model, job.spec.model)
+    if params.likelihood:
+        language.count(model, [params.likelihood] * params.heads)
     if params.lora_rank:
         lora.add_adapter(
             model.base_model, lora.ADAPTER, params.lora_rank, params.lora_alpha, job.spec.seed
         )
     with lora.using(model.base_model, lora.ADAPTER if params.lora_rank else None):
         yield
-    if params.lm_coef:
-        language.detach(model)
 
 
-def _merged(
-    job: Job, model: Any, found: Mapping[str, Any]
-) -> tuple[dict[str, Any], Callable[[Path], None]]:
-    """Merge the adapter, if any: what to record of it, and what to write beside the model.
+def _merged(job: Job, model: Any) -> tuple[dict[str, Any], Callable[[Path], object]]:
+    """Merge the adapter, if any: what to record of it, and what writes it beside the model.
 
     A decoder's adapter is kept, for PPO to put on a body that it shares. An encoder's is not: no
     policy shares its body, and the pooler that it lies on is not in the base model's files.
@@ -382,15 +403,10 @@ def _merged(
     if adapted:
         lora.merge(model.base_model, lora.ADAPTER)
 
-    def beside(folder: Path) -> None:
-        reports.write(folder, found)
-        if kept:
-            kept.save(folder / lora.ADAPTER)
-
     if not kept:
-        return {}, beside
+        return {}, lambda _: None
     base = {"folder": lora.ADAPTER, "base_sha256": lora.weights_sha256(job.spec.model)}
-    return {"adapter": base}, beside
+    return {"adapter": base}, lambda folder: kept.save(folder / lora.ADAPTER)
 
 
 def _adapter(job: Job, model: Any) -> lora.Adapter:

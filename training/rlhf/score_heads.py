@@ -5,7 +5,9 @@ its last real token by attention mask. The library's own reading looks for the l
 not the padding token, which goes wrong where that is also the end token. An encoder scores a text
 as a whole: its own forward pass, pooler and classifier, is used as it is.
 
-H heads on one body are an ensemble.
+H heads on one body are an ensemble. Where ``likelihood`` (H,) is set, how likely the language model
+on the same body finds the completion counts too: a right word and a wrong one in its place lead to
+much the same last state, and to very different probabilities.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from training.rlhf.errors import TrainingError
 # GPU included).
 PROBE_LENGTH = 6
 PROBE_TOLERANCE = 0.05
+# What the forward pass takes of a batch.
+FIELDS = (*prefix.FIELDS, "completion_mask")
 
 
 class ScoreHead(nn.Linear):
@@ -50,6 +54,7 @@ def attach(model: Any) -> None:
     own.train(head.training)
     model.set_submodule(name, own)
     model.scores_every_token = name == "score"
+    model.likelihood = None
     forward = _forward_decoder if model.scores_every_token else _forward_encoder
     model.forward = types.MethodType(forward, model)
     if not model.scores_every_token:
@@ -85,6 +90,8 @@ def start_new(model: Any, seed: int) -> None:
 def rescale(model: Any, factors: Tensor) -> None:
     """Multiply the scores of each head by its factor, (H,)."""
     head = head_of(model)
+    if model.likelihood is not None:
+        model.likelihood = model.likelihood * factors.to(model.likelihood)
     for parameter in (head.weight, head.bias):
         if parameter is not None:
             shape = (-1, *[1] * (parameter.dim() - 1))
@@ -139,22 +146,26 @@ def _forward_decoder(
     model: Any,
     input_ids: Tensor,
     attention_mask: Tensor,
-    language_mask: Tensor | None = None,
+    completion_mask: Tensor | None = None,
+    language: bool = False,
     **shared: Tensor,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """(N, H) at the last token of each text.
 
-    With ``language_mask`` (N, S) also the log-probabilities of those tokens, (N, S - 1): one call
-    for both, as what spreads a model over ranks expects.
+    With ``language`` also the mean log-probability of each completion's tokens, (N,): one call for
+    both, as what spreads a model over ranks expects.
     """
     given = {name: tensor for name, tensor in shared.items() if name in prefix.FIELDS}
     batch = {**given, "input_ids": input_ids, "attention_mask": attention_mask}
-    at_the_end = is_last(attention_mask) if language_mask is None else None
-    hidden = prefix.encode(model.base_model, batch, at_the_end)
+    likely = language or model.likelihood is not None
+    hidden = prefix.encode(model.base_model, batch, None if likely else is_last(attention_mask))
     scores: Tensor = model.score(at_last_token(hidden, attention_mask))
-    if language_mask is None:
+    if not likely:
         return scores
-    return scores, model.language.logprobs(hidden, input_ids, language_mask)
+    logprobs = model.language.mean_logprobs(hidden, input_ids, completion_mask)
+    if model.likelihood is not None:
+        scores = scores + logprobs.unsqueeze(1) * model.likelihood.to(scores)
+    return (scores, logprobs) if language else scores
 
 
 def _forward_encoder(model: Any, input_ids: Tensor, attention_mask: Tensor, **_: object) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from training.rlhf import language
 from training.rlhf.errors import TrainingError
 from training.rlhf.models import (
     autocast,
@@ -74,6 +76,9 @@ class Scorer:
                 f"podium.json in {name} lacks reward_mean or reward_std, the scale of the scores: "
                 "put back the file as the run wrote it"
             )
+        if likelihood := card.get("likelihood"):
+            language.read(model, Path(name))
+            language.count(model, likelihood)
         return cls(
             model,
             load_renderer(name),
